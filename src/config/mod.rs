@@ -1,0 +1,36 @@
+//! The desired state: what was posted, as values that cannot be wrong.
+//!
+//! [`wire`] mirrors the JSON; each noun has a file beside it that says what it is. [`Config`] is the whole: it can only
+//! be had from a document without a fault. No clock, no I/O, nothing of the kernel in here.
+
+mod change;
+mod check;
+pub mod dhcp;
+pub mod dns;
+mod document;
+mod edit;
+pub mod eip;
+pub mod fault;
+pub mod firewall;
+mod id;
+mod index;
+pub mod interface;
+pub mod json;
+pub mod layout;
+mod mac;
+pub mod name;
+pub mod net;
+mod port;
+pub mod port_forward;
+pub mod route;
+pub mod snat;
+mod text;
+pub mod wire;
+
+pub use change::{Change, ChangeKind, changes};
+pub use document::{Config, empty_document};
+pub use edit::Collection;
+pub use fault::{Fault, Faults, Pointer, Rule};
+pub use id::Id;
+pub use mac::MacAddress;
+pub use port::Ports;

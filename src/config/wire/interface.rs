@@ -1,0 +1,59 @@
+//! `interfaces.<id>` on the wire.
+
+use deserr::Deserr;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::config::fault::Faults;
+use crate::config::mac::MacAddress;
+use crate::config::name::DeviceName;
+use crate::config::net::{Address, InterfaceAddress};
+
+/// A network that the router stands in, found by MAC or by the kernel's name, whenever it appears.
+#[derive(Debug, Clone, Deserr, Serialize, JsonSchema)]
+#[deserr(error = Faults, deny_unknown_fields)]
+pub struct Interface {
+    /// Finds the device by its MAC. Exactly one of `mac` and `device` is given.
+    #[deserr(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<MacAddress>,
+    /// Finds the device by its name in the kernel.
+    #[deserr(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceName>,
+    /// What the interface is for; several roles are merged onto one device.
+    #[schemars(length(min = 1, max = 3))]
+    pub roles: Vec<Role>,
+    /// The router's addresses; the first of each subnet is the primary one.
+    #[deserr(default)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub addresses: Vec<InterfaceAddress>,
+    /// The next hop of the default route by this interface.
+    #[deserr(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Address>,
+    /// The largest packet in octets; by default as the device has it.
+    #[deserr(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 576, max = 65535))]
+    pub mtu: Option<u32>,
+    /// A guest network that reaches the router alone.
+    #[deserr(default)]
+    #[serde(skip_serializing_if = "super::is_false")]
+    #[schemars(default)]
+    pub isolated: bool,
+}
+
+/// What an interface is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserr, Serialize, JsonSchema)]
+#[deserr(error = Faults, rename_all = lowercase)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The API answers here.
+    Management,
+    /// The way out, and where public addresses are.
+    Public,
+    /// Where the guests are.
+    Guest,
+}

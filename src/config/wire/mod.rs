@@ -1,0 +1,90 @@
+//! The native configuration, version 1, as the JSON writes it: names, types and defaults, field by field.
+//!
+//! One file per noun. These types are what the OpenAPI document describes and what GET writes; the nouns of
+//! [`crate::config`] are what the rest of the house sees. Nothing here knows what a value means.
+
+mod dhcp;
+mod dns;
+mod eip;
+mod firewall;
+mod interface;
+mod port_forward;
+mod route;
+mod snat;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+pub use dhcp::{Host, Network, NetworkSettings, OptionValue, StaticRoute};
+pub use dns::{ConditionalForwarder, Dns, DnsSettings, Record, RecordType};
+pub use eip::{Eip, OnRemove};
+pub use firewall::{Action, Defaults, Direction, Firewall, FirewallRule, Protocol};
+pub use interface::{Interface, Role};
+pub use port_forward::{PortForward, Transport};
+pub use route::Route;
+pub use snat::Snat;
+
+use super::id::Id;
+use super::name::Hostname;
+
+/// The version of this wire.
+pub const VERSION: u64 = 1;
+
+/// The whole desired state of a router.
+///
+/// Collections are objects keyed by the caller's id, so that an RFC 7396 merge patch changes one object in a few
+/// lines and an id set to null is a deletion.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Config")]
+pub struct Document {
+    /// The version of the configuration: 1.
+    #[schemars(range(min = 1, max = 1))]
+    pub version: u64,
+    /// The router's own name: a name of each guest network's domain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<Hostname>,
+    /// The networks that the router stands in.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
+    pub interfaces: BTreeMap<Id, Interface>,
+    /// Static routes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
+    pub routes: BTreeMap<Id, Route>,
+    /// The networks that get their addresses here.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
+    pub dhcp: BTreeMap<Id, Network>,
+    /// Names for the guests; absent: no DNS is served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Dns>,
+    /// Which guest networks go out under which public address.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
+    pub snat: BTreeMap<Id, Snat>,
+    /// Public addresses that belong to one guest each.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
+    pub eips: BTreeMap<Id, Eip>,
+    /// Public ports that lead to a guest.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
+    pub port_forwards: BTreeMap<Id, PortForward>,
+    /// What may pass.
+    #[serde(skip_serializing_if = "Firewall::is_default")]
+    #[schemars(default)]
+    pub firewall: Firewall,
+}
+
+// Serde asks for predicates by reference.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that skip_serializing_if calls")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that skip_serializing_if calls")]
+const fn is_true(flag: &bool) -> bool {
+    *flag
+}

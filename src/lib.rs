@@ -1,0 +1,21 @@
+//! vrouter: the firmware of a virtual-router appliance.
+//!
+//! One JSON document is the whole desired state of a router. It flows one way through the house, and each room is
+//! named after what it does to it:
+//!
+//! ```text
+//! JSON ──api──▶ Config ──plan──▶ Plan ──kernel──▶ netlink + nftables ──▶ verify ──▶ status
+//!               (valid)   (pure)   │
+//!                                  └──▶ snapshots ──▶ dhcp · dns          (engines that never restart)
+//! ```
+//!
+//! Rooms in the order of the flow; a room sees only rooms above it, and `tests/architecture` holds that:
+//!
+//! - [`config`]: bytes become a valid, normalised `Config`, or a list of every fault. Pure.
+//!
+//! The same noun has the same file name in every room: `config/eip.rs` is what an EIP is, `plan/eip.rs` how it
+//! becomes kernel facts. Load balancing, the ZStack personality and the host's `pool` have their places beside these
+//! rooms and are not built yet.
+
+#[cfg(feature = "router")]
+pub mod config;

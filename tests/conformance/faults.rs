@@ -1,0 +1,48 @@
+//! Documents that are refused, and every fault that is found in them.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use vrouter::config::{Config, json};
+
+/// Input: `input.json`, posted to an empty router, or `base.json` and then `patch.json`.
+/// Output: `faults.json`, each fault with pointer, rule and sentence.
+#[test]
+fn every_fault_is_reported_with_its_place_and_rule() {
+    super::run("faults", |case| {
+        let faults = if case.join("base.json").exists() {
+            let base = Config::default().replace(document(&case.join("base.json"))).unwrap();
+            base.patch(document(&case.join("patch.json"))).map(drop)
+        } else {
+            let bytes = fs::read(case.join("input.json")).unwrap();
+            json::parse(&bytes).and_then(|document| Config::default().replace(document)).map(drop)
+        };
+        let faults = faults.err().ok_or_else(|| format!("{} was accepted", case.display()))?;
+        let text = serde_json::to_string_pretty(faults.as_slice()).unwrap();
+        super::expect(case, "faults.json", &(text + "\n"))
+    });
+}
+
+fn document(path: &Path) -> Value {
+    json::parse(&fs::read(path).unwrap()).unwrap()
+}
+
+/// The example that the documentation shows is accepted as it stands.
+#[test]
+fn the_example_is_accepted() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/examples/router.json");
+    let config = Config::default().replace(document(&path)).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(config.eips().len(), 1);
+    let mut written = document(&path);
+    written["dns"]["cache_entries"] = 10_000.into();
+    for record in ["srv", "txt"] {
+        written["dns"]["records"][record]["ttl_seconds"] = 60.into();
+    }
+    written["firewall"]["defaults"]["between_guests"] = "drop".into();
+    assert_eq!(
+        config.to_json(),
+        written,
+        "it comes back as it was written, with the numbers that were left out"
+    );
+}

@@ -1,0 +1,11 @@
+//! Laws that hold for every configuration, over generated ones.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what went wrong by panicking"
+)]
+
+mod config;
+mod generate;
