@@ -12,10 +12,19 @@
 //! Rooms in the order of the flow; a room sees only rooms above it, and `tests/architecture` holds that:
 //!
 //! - [`config`]: bytes become a valid, normalised `Config`, or a list of every fault. Pure.
+//! - [`plan`]: what the kernel should be, less what it is. Pure.
+//! - [`store`]: what must outlive power.
+//! - [`clock`]: time and chance, handed to everything that decides.
 //!
 //! The same noun has the same file name in every room: `config/eip.rs` is what an EIP is, `plan/eip.rs` how it
 //! becomes kernel facts. Load balancing, the ZStack personality and the host's `pool` have their places beside these
 //! rooms and are not built yet.
 
 #[cfg(feature = "router")]
+pub mod clock;
+#[cfg(feature = "router")]
 pub mod config;
+#[cfg(feature = "router")]
+pub mod plan;
+#[cfg(feature = "router")]
+pub mod store;

@@ -1,0 +1,38 @@
+//! Network devices as the kernel has them.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A network device: its index, which is its identity while it lives, and its name for people.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Device {
+    /// The interface index (`linux/if_link.h`); never 0.
+    pub index: u32,
+    /// The name, such as `eth0`.
+    pub name: Arc<str>,
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// What is observed of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The device.
+    pub device: Device,
+    /// Its Ethernet address, where it has one of six octets.
+    pub mac: Option<[u8; 6]>,
+    /// The largest packet in octets.
+    pub mtu: u32,
+    /// Whether it is administratively up.
+    pub up: bool,
+    /// Whether it has a carrier.
+    pub carrier: bool,
+    /// The index of the bridge or bond that it is a port of.
+    pub master: Option<u32>,
+    /// The index of the device that it is stacked on, such as a VLAN's.
+    pub parent: Option<u32>,
+}

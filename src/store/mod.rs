@@ -1,0 +1,8 @@
+//! What must outlive power: generations of the configuration and leases.
+//!
+//! Everything here is a [`Journal`]: records that are on disk before anybody is told so, in a file that stays bounded
+//! because what is superseded is left behind when it is written anew.
+
+pub mod journal;
+
+pub use journal::{Journal, StoreError};
