@@ -203,10 +203,10 @@ impl Writer {
         fresh.write_all(&lines)?;
         fresh.sync_all()?;
         fs::rename(&fresh_path, &self.path)?;
-        sync_folder(self.path.parent().unwrap_or(Path::new(".")))?;
+        // From here on the new file is the journal, whether or not its name is on disk yet.
         self.file = fresh;
         self.length = lines.len() as u64;
-        Ok(())
+        sync_folder(self.path.parent().unwrap_or(Path::new(".")))
     }
 }
 
