@@ -13,6 +13,7 @@
 //!
 //! - [`config`]: bytes become a valid, normalised `Config`, or a list of every fault. Pure.
 //! - [`plan`]: what the kernel should be, less what it is. Pure.
+//! - [`kernel`]: the only writer to the kernel; it reads back what came of it.
 //! - [`store`]: what must outlive power.
 //! - [`clock`]: time and chance, handed to everything that decides.
 //!
@@ -24,6 +25,8 @@
 pub mod clock;
 #[cfg(feature = "router")]
 pub mod config;
+#[cfg(feature = "router")]
+pub mod kernel;
 #[cfg(feature = "router")]
 pub mod plan;
 #[cfg(feature = "router")]

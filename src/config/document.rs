@@ -20,7 +20,7 @@ use super::firewall::Firewall;
 use super::id::Id;
 use super::index::{Claimants, Index, changed};
 use super::interface::Interface;
-use super::layout::{self, Layout};
+use super::layout::{self, Layout, Zone};
 use super::mac::MacAddress;
 use super::name::Hostname;
 use super::port_forward::PortForward;
@@ -316,6 +316,26 @@ impl Config {
     fn dhcp_host(&self, network: &Id, id: &Id) -> Option<(&Id, &Host)> {
         let hosts = &self.parts.dhcp.get(network)?.hosts;
         hosts.get_key_value(id).map(|(id, host)| (id, host.as_ref()))
+    }
+
+    /// The EIP that has this public address.
+    #[must_use]
+    pub fn eip_by_address(&self, address: Ipv4Addr) -> Option<&Eip> {
+        self.parts.eips.get(self.index.eip_of(address)?).map(AsRef::as_ref)
+    }
+
+    /// The EIP on an interface that leads to this guest.
+    #[must_use]
+    pub fn eip_by_target(&self, target: Ipv4Addr, interface: &Id) -> Option<&Eip> {
+        self.parts.eips.get(self.index.eip_for(target, interface)?).map(AsRef::as_ref)
+    }
+
+    /// Whether DNS answers on an interface.
+    #[must_use]
+    pub fn serves_dns_on(&self, interface: &Id) -> bool {
+        let named =
+            |dns: &Dns| dns.settings.interfaces.as_ref().is_none_or(|named| named.contains(interface));
+        self.dns().is_some_and(named) && self.layout.zone(interface).is_some_and(Zone::has_guests)
     }
 
     /// A port forward on this public address.

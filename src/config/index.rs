@@ -117,6 +117,11 @@ impl Index {
         self.eip_addresses.get(&address)
     }
 
+    /// The EIP on an interface that leads to this guest.
+    pub(super) fn eip_for(&self, target: Ipv4Addr, interface: &Id) -> Option<&Id> {
+        self.eip_targets.get(&(target, interface.clone()))
+    }
+
     /// A port forward on this public address.
     pub(super) fn port_forward_on(&self, address: Ipv4Addr) -> Option<&Id> {
         let lowest = (address, Transport::Tcp, 0);

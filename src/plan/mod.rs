@@ -1,3 +1,31 @@
 //! Decision: what the kernel should be, what it is, and the steps from one to the other. Pure and deterministic.
+//!
+//! [`lower()`] turns a configuration and what is there to carry it out with into [`facts::Facts`]; [`diff()`] subtracts
+//! what is observed and leaves a [`step::Plan`] with nothing to choose. Called by the loop; the kernel room sees the
+//! facts and the steps.
 
+mod diff;
+mod diff_table;
+mod eip;
 pub mod facts;
+mod firewall;
+mod forward;
+mod input;
+mod interface;
+mod lower;
+mod mark;
+mod mss;
+mod names;
+mod own;
+mod port_forward;
+mod ranges;
+mod route;
+mod sides;
+mod snat;
+pub mod step;
+mod target;
+
+pub use diff::diff;
+pub use lower::lower;
+pub use step::{Plan, Step, TableChange};
+pub use target::{Surroundings, Target, find_links};

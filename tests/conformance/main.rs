@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 mod faults;
+mod plan;
 
 use std::fs;
 use std::path::{Path, PathBuf};

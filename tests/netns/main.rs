@@ -4,6 +4,7 @@
 //! run side by side.
 
 #![allow(
+    clippy::disallowed_macros,
     clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -1,4 +1,4 @@
-//! Network devices as the kernel has them.
+//! Network devices.
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,4 +35,19 @@ pub struct Link {
     pub master: Option<u32>,
     /// The index of the device that it is stacked on, such as a VLAN's.
     pub parent: Option<u32>,
+}
+
+/// How a device should be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkSettings {
+    /// The largest packet in octets; left alone where absent.
+    pub mtu: Option<u32>,
+}
+
+impl LinkSettings {
+    /// Whether the link is up and as it should be.
+    #[must_use]
+    pub fn fits(self, link: &Link) -> bool {
+        link.up && self.mtu.is_none_or(|mtu| mtu == link.mtu)
+    }
 }

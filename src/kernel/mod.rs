@@ -1,0 +1,84 @@
+//! Hands: the only room that writes to the kernel, and the one that reads back what came of it.
+//!
+//! It sees facts and steps and holds no opinion. What it fails to do it reports, step by step; what to do about that is
+//! the loop's to decide. Called by the loop alone.
+
+pub mod fake;
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::plan::facts::{Observed, Sysctl};
+use crate::plan::step::Plan;
+
+/// What the loop asks of a kernel: the real one, or a fake in a test.
+pub trait Kernel {
+    /// What the kernel is, as far as it is ours, with these values of `/proc/sys`.
+    ///
+    /// # Errors
+    /// The kernel does not answer, or what it says makes no sense.
+    fn observe(&mut self, sysctls: &[Sysctl]) -> impl Future<Output = Result<Observed, KernelError>> + Send;
+
+    /// Takes the steps in order, up to the first that fails.
+    fn execute(&mut self, plan: &Plan) -> impl Future<Output = Vec<StepResult>> + Send;
+
+    /// What the kernel is after a plan: `before`, and anew whatever the plan touched.
+    ///
+    /// # Errors
+    /// As [`Kernel::observe`].
+    fn read_back(
+        &mut self,
+        before: &Observed,
+        plan: &Plan,
+    ) -> impl Future<Output = Result<Observed, KernelError>> + Send;
+}
+
+/// What keeps the kernel room from reading or writing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KernelError {
+    /// A netlink socket cannot be had or used.
+    #[error("cannot {action} over netlink: {reason}")]
+    Netlink {
+        /// What was tried.
+        action: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// The kernel refused a message.
+    #[error("the kernel refused to {action}: {reason}")]
+    Refused {
+        /// What was asked.
+        action: String,
+        /// The kernel's error, and its own words where it has some.
+        reason: String,
+    },
+    /// A file below `/proc/sys` cannot be read or written.
+    #[error("cannot {action} /proc/sys/{path}: {reason}")]
+    Sysctl {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// What was read cannot be understood.
+    #[error("the kernel's answer about {what} cannot be read: {reason}")]
+    Unreadable {
+        /// What it was about.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What became of a step.
+#[derive(Debug, Clone)]
+pub struct StepResult {
+    /// The step, in a few words.
+    pub step: String,
+    /// How long it took.
+    pub took: Duration,
+    /// Why it failed, if it did.
+    pub error: Option<KernelError>,
+}

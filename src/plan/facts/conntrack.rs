@@ -1,0 +1,37 @@
+//! Which connections a mapping made: what is flushed when it goes or leads elsewhere.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// Connections of one mapping. A connection is known by its two tuples (kernel: `nf_conntrack_tuple.h`): the original
+/// one as the first packet was, the reply one as answers are, both before translation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConntrackMatch {
+    /// Connections to this address, and those that go out under it.
+    Address(Ipv4Addr),
+    /// Connections to ports of an address.
+    Ports {
+        /// The public address.
+        address: Ipv4Addr,
+        /// The transport's number in the IANA registry.
+        protocol: u8,
+        /// The lowest port.
+        first: u16,
+        /// The highest port.
+        last: u16,
+    },
+    /// Connections that go out under this address and that nobody outside began.
+    Source(Ipv4Addr),
+}
+
+impl fmt::Display for ConntrackMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "to and from {address}"),
+            Self::Ports { address, protocol, first, last } => {
+                write!(f, "to {address} protocol {protocol} ports {first}-{last}")
+            }
+            Self::Source(address) => write!(f, "from {address}"),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Sets and maps of our table: what rules look up, one element for each thing that is configured.
+
+use std::net::Ipv4Addr;
+
+use imbl::OrdMap;
+
+use super::ruleset::Name;
+
+/// A set or map with its elements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set {
+    /// What it maps from and to.
+    pub kind: SetKind,
+    /// What is in it.
+    pub elements: Elements,
+}
+
+/// Elements by their key.
+pub type Elements = OrdMap<Key, Target>;
+
+/// What a set or map is made of. Keys without ranges are hashed; keys with ranges are trees or bitmaps, and the
+/// kernel chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SetKind {
+    /// An address leads to an address.
+    AddressToAddress,
+    /// An address leads to a chain.
+    AddressToChain,
+    /// An address leads to a mark.
+    AddressToMark,
+    /// Address, protocol and port lead to address and port.
+    EndpointToEndpoint,
+    /// Address, protocol and a range of ports lead to an address.
+    EndpointRangeToAddress,
+    /// Address, protocol and a range of ports.
+    EndpointRanges,
+    /// A range of sources, then address, protocol and a range of ports.
+    SourcedEndpointRanges,
+    /// Ranges of addresses that do not touch.
+    AddressRanges,
+    /// Ranges of ports that do not touch.
+    PortRanges,
+}
+
+/// The key of an element; ranges include both ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// An address.
+    Address(Ipv4Addr),
+    /// Address, protocol, port.
+    Endpoint(Ipv4Addr, u8, u16),
+    /// Address, protocol, first port, last port.
+    EndpointRange(Ipv4Addr, u8, u16, u16),
+    /// First source, last source, address, protocol, first port, last port.
+    SourcedEndpointRange(Ipv4Addr, Ipv4Addr, Ipv4Addr, u8, u16, u16),
+    /// First and last address.
+    AddressRange(Ipv4Addr, Ipv4Addr),
+    /// First and last port.
+    PortRange(u16, u16),
+}
+
+/// What an element leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Nothing: the element of a set.
+    Member,
+    /// An address. `keep`: the connections that it made live on when the element goes.
+    Address {
+        /// The address.
+        address: Ipv4Addr,
+        /// Whether its connections outlive it.
+        keep: bool,
+    },
+    /// An address and a port.
+    Endpoint(Ipv4Addr, u16),
+    /// A chain that judges the packet.
+    Chain(Name),
+    /// A mark.
+    Mark(u32),
+}
+
+impl Target {
+    /// An address whose connections end with it.
+    #[must_use]
+    pub const fn address(address: Ipv4Addr) -> Self {
+        Self::Address { address, keep: false }
+    }
+}
+
+impl SetKind {
+    /// Whether keys have ranges.
+    #[must_use]
+    pub const fn has_ranges(self) -> bool {
+        matches!(
+            self,
+            Self::EndpointRangeToAddress
+                | Self::EndpointRanges
+                | Self::SourcedEndpointRanges
+                | Self::AddressRanges
+                | Self::PortRanges
+        )
+    }
+}
+
+impl Set {
+    /// A set with nothing in it.
+    #[must_use]
+    pub fn empty(kind: SetKind) -> Self {
+        Self { kind, elements: Elements::new() }
+    }
+}

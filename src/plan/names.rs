@@ -1,0 +1,74 @@
+//! The names of chains and sets in our table, each in one place.
+
+use super::facts::Name;
+use crate::config::Id;
+
+/// Public address of each EIP to its target.
+pub(super) const EIPS: &str = "eips";
+/// Public address of each EIP to the chain that judges what comes in for it.
+pub(super) const EIP_INGRESS: &str = "eip_ingress";
+/// Guests whose way out is not the main one, to the mark of theirs.
+pub(super) const STEERED: &str = "steered";
+/// Single ports that are forwarded.
+pub(super) const FORWARDS: &str = "forwards";
+/// Ranges of ports that are forwarded to the same ports.
+pub(super) const FORWARD_RANGES: &str = "forward_ranges";
+/// Forwarded ports that not everybody may use.
+pub(super) const FORWARDS_LIMITED: &str = "forwards_limited";
+/// Who may use those.
+pub(super) const FORWARDS_ALLOWED: &str = "forwards_allowed";
+/// The flowtable.
+pub(super) const FLOWTABLE: &str = "established";
+
+/// Marks connections by where they came in.
+pub(super) const MARK: &str = "mark_connection";
+/// Marks what guests send.
+pub(super) const MARK_GUEST: &str = "mark_guest";
+/// Marks what the router answers.
+pub(super) const MARK_OUTPUT: &str = "mark_output";
+/// Translates destinations.
+pub(super) const DNAT: &str = "destination_nat";
+/// Lets those through to forwarded ports who may use them.
+pub(super) const DNAT_LIMITED: &str = "destination_nat_limited";
+/// Translates forwarded ports.
+pub(super) const DNAT_FORWARD: &str = "destination_nat_ports";
+/// Translates sources.
+pub(super) const SNAT: &str = "source_nat";
+/// Fits the largest segment to the path.
+pub(super) const MSS: &str = "mss";
+/// Judges what goes through.
+pub(super) const FORWARD: &str = "forward";
+/// Judges what comes from guests.
+pub(super) const FROM_GUEST: &str = "from_guest";
+/// Judges what was translated to a guest.
+pub(super) const TRANSLATED: &str = "translated";
+/// Judges what was translated and does go to a guest.
+pub(super) const TRANSLATED_TO_GUEST: &str = "translated_to_guest";
+/// Egress rules.
+pub(super) const EGRESS: &str = "egress";
+/// Rules between guest networks.
+pub(super) const BETWEEN_GUESTS: &str = "between_guests";
+/// Judges what comes to the router.
+pub(super) const INPUT: &str = "input";
+/// Judges what the router sends.
+pub(super) const OUTPUT: &str = "output";
+
+/// Targets of the EIPs of a public interface to their public addresses.
+pub(super) fn eip_sources(interface: &Id) -> Name {
+    format!("eip_sources_{interface}").into()
+}
+
+/// Judges what comes from a public interface.
+pub(super) fn from_public(interface: &Id) -> Name {
+    format!("from_public_{interface}").into()
+}
+
+/// Ingress rules of a public interface.
+pub(super) fn ingress(interface: &Id) -> Name {
+    format!("ingress_{interface}").into()
+}
+
+/// The sources, destinations or ports that a firewall rule asks for.
+pub(super) fn rule_set(rule: &Id, what: &str) -> Name {
+    format!("rule_{what}_{rule}").into()
+}

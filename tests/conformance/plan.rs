@@ -1,0 +1,87 @@
+//! Configurations, the steps that they lead to, and the table that they end in.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use vrouter::config::{Config, json};
+use vrouter::kernel::fake::FakeKernel;
+use vrouter::plan::facts::{Capabilities, Device, Link};
+use vrouter::plan::{Surroundings, Target, diff, find_links, lower};
+
+/// Input: `1.json`, then `2.json` or `2.patch.json` and so on, posted one after the other; a file `without` names
+/// devices that are not there and kernel features that are missing.
+/// Output: `1.steps` and so on, what the kernel is asked to do; `ruleset.nft`, the table in the end.
+#[test]
+fn a_configuration_leads_to_these_steps() {
+    super::run("plan", |case| {
+        let without = fs::read_to_string(case.join("without")).unwrap_or_default();
+        let without: BTreeSet<&str> = without.split_whitespace().collect();
+        let links: Vec<Link> =
+            links().into_iter().filter(|link| !without.contains(&*link.device.name)).collect();
+        let mut kernel = FakeKernel::with_links(links.clone());
+        let mut config = Config::default();
+        let mut ruleset = String::new();
+        let mut before = None;
+        for number in 1.. {
+            let Some((path, is_patch)) = input(case, number) else { break };
+            let value = json::parse(&fs::read(&path).unwrap()).unwrap();
+            let next = if is_patch { config.patch(value) } else { config.replace(value) };
+            config = next.map_err(|faults| format!("{}: {faults}", path.display()))?;
+            let target = target(config.clone(), &links, !without.contains("flowtable"));
+            let facts = lower(&target, before.as_ref().map(|(target, facts)| (target, facts)));
+            for sysctl in facts.sysctls.keys() {
+                kernel.state.sysctls.entry(sysctl.clone()).or_insert_with(|| "0".to_owned());
+            }
+            let plan = diff(&facts, &kernel.state);
+            super::expect(case, &format!("{number}.steps"), &plan.to_string())?;
+            for step in &plan.steps {
+                kernel.take(step).map_err(|error| format!("{}: {error}", case.display()))?;
+            }
+            ruleset = facts.ruleset.as_ref().map(ToString::to_string).unwrap_or_default();
+            before = Some((target, facts));
+        }
+        super::expect(case, "ruleset.nft", &ruleset)
+    });
+}
+
+fn input(case: &Path, number: u32) -> Option<(PathBuf, bool)> {
+    let [whole, patch] =
+        [format!("{number}.json"), format!("{number}.patch.json")].map(|name| case.join(name));
+    if whole.exists() { Some((whole, false)) } else { patch.exists().then_some((patch, true)) }
+}
+
+fn links() -> Vec<Link> {
+    [("eth0", 1, 1500), ("eth1", 2, 1500), ("eth2", 3, 1500), ("eth3", 0x12, 1500), ("eth4", 0x13, 1500)]
+        .into_iter()
+        .zip(2..)
+        .map(|((name, last, mtu), index)| Link {
+            device: Device { index, name: name.into() },
+            mac: Some([0x52, 0x54, 0, 0, 0, last]),
+            mtu,
+            up: false,
+            carrier: true,
+            master: None,
+            parent: None,
+        })
+        .collect()
+}
+
+fn target(config: Config, links: &[Link], flowtable: bool) -> Target {
+    let capabilities = Capabilities {
+        flowtable,
+        log_group: true,
+        conntrack_size: true,
+        vlan: false,
+        vrf: false,
+        wireguard: false,
+    };
+    let surroundings = Surroundings {
+        links: find_links(config.interfaces(), links.iter()),
+        capabilities,
+        management_ports: BTreeSet::from([7270]),
+        conntrack_max: 65_536,
+    };
+    Target { config, surroundings: Arc::new(surroundings) }
+}

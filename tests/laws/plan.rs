@@ -1,0 +1,131 @@
+//! Laws of the planner, on a kernel made of facts.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::Value;
+use vrouter::config::Config;
+use vrouter::kernel::fake::FakeKernel;
+use vrouter::plan::facts::{Capabilities, Device, Facts, Link, Observed};
+use vrouter::plan::{Plan, Surroundings, Target, diff, find_links, lower};
+
+use crate::generate::{document, edit};
+
+/// The devices that the generated documents ask for, by MAC and by name.
+fn links(present: u8) -> Vec<Link> {
+    [1, 2, 3, 0x12, 0x13]
+        .into_iter()
+        .enumerate()
+        .filter(|(index, _)| present & (1 << index) != 0)
+        .map(|(index, last)| Link {
+            device: Device { index: u32::try_from(index).unwrap() + 2, name: format!("eth{index}").into() },
+            mac: Some([0x52, 0x54, 0, 0, 0, last]),
+            mtu: 1500,
+            up: false,
+            carrier: true,
+            master: None,
+            parent: None,
+        })
+        .collect()
+}
+
+fn target(config: Config, links: &[Link], flowtable: bool) -> Target {
+    let capabilities = Capabilities {
+        flowtable,
+        log_group: true,
+        conntrack_size: true,
+        vlan: false,
+        vrf: false,
+        wireguard: false,
+    };
+    let surroundings = Surroundings {
+        links: find_links(config.interfaces(), links.iter()),
+        capabilities,
+        management_ports: BTreeSet::from([7270]),
+        conntrack_max: 65_536,
+    };
+    Target { config, surroundings: Arc::new(surroundings) }
+}
+
+fn read(document: Value) -> Config {
+    Config::default().replace(document).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// What a kernel with these facts shows; values that nobody wants any more stay as they were.
+fn shown(facts: &Facts, kernel: &FakeKernel) -> Observed {
+    Observed {
+        links: kernel.state.links.clone(),
+        sysctls: kernel.state.sysctls.clone(),
+        ..Observed::from(facts)
+    }
+}
+
+fn carry_out(kernel: &mut FakeKernel, facts: &Facts) -> Plan {
+    for sysctl in facts.sysctls.keys() {
+        kernel.state.sysctls.entry(sysctl.clone()).or_insert_with(|| "0".to_owned());
+    }
+    let plan = diff(facts, &kernel.state);
+    for step in &plan.steps {
+        kernel.take(step).unwrap_or_else(|error| panic!("{error}\n{plan}"));
+    }
+    plan
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What the steps make of a kernel is what was wanted, and then nothing is left to do.
+    #[test]
+    fn the_difference_applied_is_what_was_wanted(
+        first in document(), second in document(), present in any::<u8>(), flowtable in any::<bool>(),
+    ) {
+        let links = links(present);
+        let mut kernel = FakeKernel::with_links(links.clone());
+        for document in [first, second] {
+            let facts = lower(&target(read(document), &links, flowtable), None);
+            carry_out(&mut kernel, &facts);
+            prop_assert_eq!(&kernel.state, &shown(&facts, &kernel));
+            prop_assert!(diff(&facts, &kernel.state).is_empty());
+        }
+        carry_out(&mut kernel, &Facts::default());
+        prop_assert_eq!(&kernel.state, &shown(&Facts::default(), &kernel), "nothing of ours is left behind");
+    }
+
+    /// Facts that are carried over and changed are the facts that are stated anew.
+    #[test]
+    fn carried_over_or_stated_anew_facts_are_the_same(
+        document in document(), edits in prop::collection::vec(edit(), 1..6), present in any::<u8>(),
+    ) {
+        let links = links(present | 7);
+        let mut config = read(document);
+        let mut before = target(config.clone(), &links, false);
+        let mut facts = lower(&before, None);
+        for edit in edits {
+            let Ok(next) = config.patch(edit) else { continue };
+            config = next;
+            let after = target(config.clone(), &links, false);
+            let carried = lower(&after, Some((&before, &facts)));
+            prop_assert_eq!(&carried, &lower(&after, None));
+            (before, facts) = (after, carried);
+        }
+    }
+
+    /// Two changes one after the other end where both at once end.
+    #[test]
+    fn two_changes_end_where_both_at_once_end(document in document(), one in edit(), two in edit()) {
+        let links = links(0xff);
+        let config = read(document);
+        let Ok(middle) = config.patch(one) else { return Ok(()) };
+        let Ok(end) = middle.patch(two) else { return Ok(()) };
+        let mut stepwise = FakeKernel::with_links(links.clone());
+        for config in [config.clone(), middle, end.clone()] {
+            carry_out(&mut stepwise, &lower(&target(config, &links, true), None));
+        }
+        let mut at_once = FakeKernel::with_links(links.clone());
+        for config in [config, end] {
+            carry_out(&mut at_once, &lower(&target(config, &links, true), None));
+        }
+        prop_assert_eq!(stepwise.state, at_once.state);
+    }
+}
