@@ -83,6 +83,10 @@ impl Kernel for FakeKernel {
         Ok(self.state.clone())
     }
 
+    fn is_stale(&mut self) -> Result<bool, KernelError> {
+        Ok(false)
+    }
+
     async fn execute(&mut self, plan: &Plan) -> Vec<StepResult> {
         let mut results = Vec::new();
         for step in &plan.steps {

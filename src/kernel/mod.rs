@@ -3,10 +3,22 @@
 //! It sees facts and steps and holds no opinion. What it fails to do it reports, step by step; what to do about that is
 //! the loop's to decide. Called by the loop alone.
 
+mod announce;
+mod attribute;
+mod capabilities;
+mod conntrack;
 pub mod fake;
+mod link;
+mod linux;
+mod netlink;
+mod nftables;
+mod route;
+mod sysctl;
 
 use std::future::Future;
 use std::time::Duration;
+
+pub use linux::Linux;
 
 use crate::plan::facts::{Observed, Sysctl};
 use crate::plan::step::Plan;
@@ -17,10 +29,16 @@ pub trait Kernel {
     ///
     /// # Errors
     /// The kernel does not answer, or what it says makes no sense.
-    fn observe(&mut self, sysctls: &[Sysctl]) -> impl Future<Output = Result<Observed, KernelError>> + Send;
+    fn observe(&mut self, sysctls: &[Sysctl]) -> impl Future<Output = Result<Observed, KernelError>>;
+
+    /// Whether somebody changed the kernel's ruleset since it was last read here.
+    ///
+    /// # Errors
+    /// As [`Kernel::observe`].
+    fn is_stale(&mut self) -> Result<bool, KernelError>;
 
     /// Takes the steps in order, up to the first that fails.
-    fn execute(&mut self, plan: &Plan) -> impl Future<Output = Vec<StepResult>> + Send;
+    fn execute(&mut self, plan: &Plan) -> impl Future<Output = Vec<StepResult>>;
 
     /// What the kernel is after a plan: `before`, and anew whatever the plan touched.
     ///
@@ -30,7 +48,7 @@ pub trait Kernel {
         &mut self,
         before: &Observed,
         plan: &Plan,
-    ) -> impl Future<Output = Result<Observed, KernelError>> + Send;
+    ) -> impl Future<Output = Result<Observed, KernelError>>;
 }
 
 /// What keeps the kernel room from reading or writing.

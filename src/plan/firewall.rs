@@ -177,10 +177,11 @@ fn addresses(
         return (prefix.net().prefix_len() > 0).then(|| side.net(prefix.net()));
     }
     let ranges = merged(wanted.iter().map(|one| one.range()).chain(also.iter().copied()));
-    if let [(first, last)] = ranges.as_slice() {
-        if first.is_unspecified() && last.is_broadcast() {
-            return None;
-        }
+    if let [(first, last)] = ranges.as_slice()
+        && first.is_unspecified()
+        && last.is_broadcast()
+    {
+        return None;
     }
     let elements = ranges.into_iter().map(|(first, last)| (Key::AddressRange(first, last), Element::Member));
     add(ruleset, name.clone(), SetKind::AddressRanges, elements.collect());

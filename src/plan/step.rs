@@ -149,6 +149,16 @@ impl Step {
 }
 
 impl TableChange {
+    /// What the change does, in a few words.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let first = self.lines(1).into_iter().next().unwrap_or_else(|| "nft".to_owned());
+        match self.count() {
+            0 | 1 => first,
+            count => format!("{first} (and {} more)", count - 1),
+        }
+    }
+
     fn count(&self) -> usize {
         match self {
             Self::AddElements(_, _, elements) | Self::DeleteElements(_, _, elements) => elements.len(),

@@ -100,7 +100,7 @@ pub enum Statement {
     JudgeByOriginalDestination(Name),
     /// `reject with tcp reset`.
     RejectReset,
-    /// `reject with icmp admin-prohibited`.
+    /// `reject with icmpx admin-prohibited`.
     RejectProhibited,
     /// What becomes of the packet.
     Verdict(Verdict),

@@ -215,7 +215,7 @@ impl Display for Statement {
             Self::Masquerade => f.write_str("masquerade"),
             Self::JudgeByOriginalDestination(map) => write!(f, "ct original ip daddr vmap @{map}"),
             Self::RejectReset => f.write_str("reject with tcp reset"),
-            Self::RejectProhibited => f.write_str("reject with icmp admin-prohibited"),
+            Self::RejectProhibited => f.write_str("reject with icmpx admin-prohibited"),
             Self::Verdict(verdict) => verdict.fmt(f),
         }
     }
