@@ -15,6 +15,7 @@
 //! - [`plan`]: what the kernel should be, less what it is. Pure.
 //! - [`kernel`]: the only writer to the kernel; it reads back what came of it.
 //! - [`store`]: what must outlive power.
+//! - [`merge_patch`]: RFC 7396.
 //! - [`clock`]: time and chance, handed to everything that decides.
 //!
 //! The same noun has the same file name in every room: `config/eip.rs` is what an EIP is, `plan/eip.rs` how it
@@ -27,6 +28,8 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "router")]
 pub mod kernel;
+#[cfg(feature = "router")]
+pub mod merge_patch;
 #[cfg(feature = "router")]
 pub mod plan;
 #[cfg(feature = "router")]

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::fault::{Faults, Pointer, Rule};
 use super::id::Id;
-use super::json;
+use crate::merge_patch;
 
 /// Objects by the caller's id.
 pub type Collection<T> = OrdMap<Id, Arc<T>>;
@@ -96,7 +96,7 @@ impl<T: FlatNoun> Noun for T {
             Edit::Patch(patch) => {
                 let mut value =
                     previous.map_or_else(|| Value::Object(Map::new()), |noun| render(&noun.write()));
-                json::merge(&mut value, patch);
+                merge_patch::merge(&mut value, patch);
                 value
             }
         };

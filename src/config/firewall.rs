@@ -3,11 +3,11 @@
 use super::edit::{Collection, Edit, FlatNoun, Noun, collection, read, render};
 use super::fault::{Faults, Pointer, Rule};
 use super::id::Id;
-use super::json;
 use super::net::{Address, AddressMatch};
 use super::port::Ports;
 use super::wire;
 pub use super::wire::{Action, Defaults, Direction, Protocol};
+use crate::merge_patch;
 
 /// What may pass.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -86,7 +86,7 @@ impl Noun for Firewall {
             Some(Edit::Replace(value)) => read(value, &at.key("defaults"), faults)?,
             Some(Edit::Patch(patch)) => {
                 let mut value = render(&previous.defaults);
-                json::merge(&mut value, patch);
+                merge_patch::merge(&mut value, patch);
                 read(value, &at.key("defaults"), faults)?
             }
         };

@@ -1,4 +1,4 @@
-//! JSON text to values and the merge patch on values. Called by the document's reader and by the generation store.
+//! JSON text to values. Called by the API with what was posted.
 //!
 //! `serde_json` keeps the last of two equal keys without a word; a router that forgets one of two EIPs that way
 //! would lie about what it runs, so keys that stand twice are faults here.
@@ -23,25 +23,6 @@ pub fn parse(bytes: &[u8]) -> Result<Value, Faults> {
         Err(error) => {
             faults.add(Pointer::root(), Rule::Syntax, format!("not JSON: {error}"));
             Err(faults)
-        }
-    }
-}
-
-/// Applies an RFC 7396 merge patch: null deletes, objects merge, anything else replaces.
-pub fn merge(target: &mut Value, patch: Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch;
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(Map::new());
-    }
-    let Value::Object(members) = target else { return };
-    for (key, change) in patch {
-        if change.is_null() {
-            members.remove(&key);
-        } else {
-            merge(members.entry(key).or_insert(Value::Null), change);
         }
     }
 }
@@ -144,8 +125,6 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -170,31 +149,5 @@ mod tests {
     fn nesting_without_end_is_refused() {
         let faults = parse("[".repeat(100_000).as_bytes()).unwrap_err();
         assert_eq!(faults.as_slice()[0].rule, Rule::Syntax);
-    }
-
-    /// The cases of RFC 7396, appendix A: target, patch, result.
-    #[test]
-    fn merge_does_what_the_rfc_shows() {
-        let cases = [
-            (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),
-            (json!({"a":"b"}), json!({"b":"c"}), json!({"a":"b","b":"c"})),
-            (json!({"a":"b"}), json!({"a":null}), json!({})),
-            (json!({"a":"b","b":"c"}), json!({"a":null}), json!({"b":"c"})),
-            (json!({"a":["b"]}), json!({"a":"c"}), json!({"a":"c"})),
-            (json!({"a":"c"}), json!({"a":["b"]}), json!({"a":["b"]})),
-            (json!({"a":{"b":"c"}}), json!({"a":{"b":"d","c":null}}), json!({"a":{"b":"d"}})),
-            (json!({"a":[{"b":"c"}]}), json!({"a":[1]}), json!({"a":[1]})),
-            (json!(["a", "b"]), json!(["c", "d"]), json!(["c", "d"])),
-            (json!({"a":"b"}), json!(["c"]), json!(["c"])),
-            (json!({"a":"foo"}), json!(null), json!(null)),
-            (json!({"a":"foo"}), json!("bar"), json!("bar")),
-            (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
-            (json!([1, 2]), json!({"a":"b","c":null}), json!({"a":"b"})),
-            (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
-        ];
-        for (mut target, patch, result) in cases {
-            merge(&mut target, patch.clone());
-            assert_eq!(target, result, "{patch}");
-        }
     }
 }

@@ -218,7 +218,7 @@ fn line(record: &[u8]) -> Vec<u8> {
 }
 
 /// The records up to the first line that is not whole, and how many octets they take.
-fn records(text: &[u8]) -> (Vec<Vec<u8>>, u64) {
+pub(super) fn records(text: &[u8]) -> (Vec<Vec<u8>>, u64) {
     let mut records = Vec::new();
     let mut length = 0;
     for line in text.split_inclusive(|byte| *byte == b'\n') {

@@ -3,6 +3,8 @@
 //! Everything here is a [`Journal`]: records that are on disk before anybody is told so, in a file that stays bounded
 //! because what is superseded is left behind when it is written anew.
 
+pub mod generations;
 pub mod journal;
 
+pub use generations::{Generation, Generations};
 pub use journal::{Journal, StoreError};

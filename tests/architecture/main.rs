@@ -13,9 +13,10 @@ use std::process::Command;
 
 /// Each room with the rooms that it may see besides itself. Whoever is not listed sees everything.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("config", &[]),
+    ("merge_patch", &[]),
+    ("config", &["merge_patch"]),
     ("clock", &[]),
-    ("store", &["clock"]),
+    ("store", &["clock", "merge_patch"]),
     ("plan", &["config"]),
     ("kernel", &["plan", "clock"]),
     ("dhcp", &["config", "plan", "store", "clock"]),

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use vrouter::config::{Config, changes, json as wire};
+use vrouter::merge_patch;
 
 use crate::generate::{document, edit};
 
@@ -42,7 +43,7 @@ proptest! {
     fn a_patch_is_a_replacement_made_short(document in document(), patch in edit()) {
         let config = read(document);
         let mut merged = config.to_json();
-        wire::merge(&mut merged, patch.clone());
+        merge_patch::merge(&mut merged, patch.clone());
         merged["version"] = json!(1);
         match (config.patch(patch.clone()), Config::default().replace(merged.clone())) {
             (Ok(patched), Ok(replaced)) => prop_assert_eq!(patched, replaced),
@@ -50,6 +51,14 @@ proptest! {
             (Ok(_), Err(faults)) => prop_assert!(false, "only the patch was accepted: {faults}\n{patch:#}\n{merged:#}"),
             (Err(faults), Ok(_)) => prop_assert!(false, "only the patch was refused: {faults}\n{patch:#}\n{merged:#}"),
         }
+    }
+
+    /// What is stored of a generation makes it out of the one before.
+    #[test]
+    fn the_difference_of_documents_leads_from_one_to_the_other(first in document(), second in document()) {
+        let (first, second) = (read(first), read(second));
+        let patch = merge_patch::difference(&first.to_json(), &second.to_json()).unwrap_or(json!({}));
+        prop_assert_eq!(first.patch(patch).unwrap(), second);
     }
 
     /// Whatever JSON is posted, the answer is a configuration or faults.
