@@ -14,6 +14,7 @@
 //! - [`config`]: bytes become a valid, normalised `Config`, or a list of every fault. Pure.
 //! - [`plan`]: what the kernel should be, less what it is. Pure.
 //! - [`kernel`]: the only writer to the kernel; it reads back what came of it.
+//! - [`reconcile`]: the loop that owns them all: one path for boot, change, rollback and repair.
 //! - [`store`]: what must outlive power.
 //! - [`merge_patch`]: RFC 7396.
 //! - [`clock`]: time and chance, handed to everything that decides.
@@ -32,5 +33,7 @@ pub mod kernel;
 pub mod merge_patch;
 #[cfg(feature = "router")]
 pub mod plan;
+#[cfg(feature = "router")]
+pub mod reconcile;
 #[cfg(feature = "router")]
 pub mod store;

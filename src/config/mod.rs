@@ -27,7 +27,7 @@ pub mod snat;
 mod text;
 pub mod wire;
 
-pub use change::{Change, ChangeKind, changes};
+pub use change::{Change, ChangeKind, Changes, changes};
 pub use document::{Config, empty_document};
 pub use edit::Collection;
 pub use fault::{Fault, Faults, Pointer, Rule};

@@ -1,5 +1,6 @@
 //! A kernel made of facts: it takes steps as the real one does and shows what came of them. For tests.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,10 +78,15 @@ impl FakeKernel {
 
 impl Kernel for FakeKernel {
     async fn observe(&mut self, sysctls: &[Sysctl]) -> Result<Observed, KernelError> {
+        self.read_sysctls(sysctls)?;
+        Ok(self.state.clone())
+    }
+
+    fn read_sysctls(&mut self, sysctls: &[Sysctl]) -> Result<BTreeMap<Sysctl, String>, KernelError> {
         for sysctl in sysctls {
             self.state.sysctls.entry(sysctl.clone()).or_insert_with(|| "0".to_owned());
         }
-        Ok(self.state.clone())
+        Ok(self.state.sysctls.clone())
     }
 
     fn is_stale(&mut self) -> Result<bool, KernelError> {
@@ -92,7 +98,12 @@ impl Kernel for FakeKernel {
         for step in &plan.steps {
             let error = self.take(step).err();
             let failed = error.is_some();
-            results.push(StepResult { step: step.summary(), took: Duration::ZERO, error });
+            results.push(StepResult {
+                step: step.summary(),
+                count: step.count(),
+                took: Duration::ZERO,
+                error,
+            });
             if failed {
                 break;
             }
@@ -109,7 +120,7 @@ impl From<&Facts> for Observed {
     /// What a kernel shows that has exactly these facts, its devices aside.
     fn from(facts: &Facts) -> Self {
         Self {
-            links: std::collections::BTreeMap::new(),
+            links: BTreeMap::new(),
             sysctls: facts.sysctls.clone(),
             addresses: facts.addresses.clone(),
             routes: facts.routes.clone(),

@@ -110,6 +110,10 @@ impl Kernel for Linux {
         })
     }
 
+    fn read_sysctls(&mut self, sysctls: &[Sysctl]) -> Result<BTreeMap<Sysctl, String>, KernelError> {
+        sysctl::observe(sysctls)
+    }
+
     fn is_stale(&mut self) -> Result<bool, KernelError> {
         self.nftables.is_stale()
     }
@@ -120,7 +124,12 @@ impl Kernel for Linux {
             let begin = clock::moment();
             let error = self.take(step).err();
             let failed = error.is_some();
-            results.push(StepResult { step: step.summary(), took: begin.elapsed(), error });
+            results.push(StepResult {
+                step: step.summary(),
+                count: step.count(),
+                took: begin.elapsed(),
+                error,
+            });
             if failed {
                 break;
             }

@@ -7,18 +7,23 @@ mod announce;
 mod attribute;
 mod capabilities;
 mod conntrack;
+mod events;
 pub mod fake;
 mod link;
 mod linux;
+mod log;
 mod netlink;
 mod nftables;
 mod route;
 mod sysctl;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
+pub use events::{Events, Happened};
 pub use linux::Linux;
+pub use log::FirewallLog;
 
 use crate::plan::facts::{Observed, Sysctl};
 use crate::plan::step::Plan;
@@ -30,6 +35,12 @@ pub trait Kernel {
     /// # Errors
     /// The kernel does not answer, or what it says makes no sense.
     fn observe(&mut self, sysctls: &[Sysctl]) -> impl Future<Output = Result<Observed, KernelError>>;
+
+    /// Values of `/proc/sys`, of those that are there.
+    ///
+    /// # Errors
+    /// A value that is there cannot be read.
+    fn read_sysctls(&mut self, sysctls: &[Sysctl]) -> Result<BTreeMap<Sysctl, String>, KernelError>;
 
     /// Whether somebody changed the kernel's ruleset since it was last read here.
     ///
@@ -95,6 +106,8 @@ pub enum KernelError {
 pub struct StepResult {
     /// The step, in a few words.
     pub step: String,
+    /// How many things it does.
+    pub count: usize,
     /// How long it took.
     pub took: Duration,
     /// Why it failed, if it did.

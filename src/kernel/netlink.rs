@@ -89,17 +89,9 @@ impl Netlink {
     where
         I: NetlinkSerializable,
     {
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | flags;
-        header.sequence_number = self.next_sequence();
-        let mut message = NetlinkMessage::new(header, payload.into());
-        message.finalize();
-        let start = buffer.len();
-        buffer.resize(start + message.buffer_len().next_multiple_of(4), 0);
-        if let Some(place) = buffer.get_mut(start..) {
-            message.serialize(place);
-        }
-        self.sequence
+        let sequence = self.next_sequence();
+        write(buffer, payload, flags, sequence);
+        sequence
     }
 
     /// Sends a packed buffer and returns the messages that the kernel refused.
@@ -249,8 +241,32 @@ impl Netlink {
     }
 }
 
+/// Writes a message to a buffer.
+pub(super) fn write<I: NetlinkSerializable>(
+    buffer: &mut Vec<u8>,
+    payload: impl Into<NetlinkPayload<I>>,
+    flags: u16,
+    sequence: u32,
+) {
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | flags;
+    header.sequence_number = sequence;
+    let mut message = NetlinkMessage::new(header, payload.into());
+    message.finalize();
+    let start = buffer.len();
+    buffer.resize(start + message.buffer_len().next_multiple_of(4), 0);
+    if let Some(place) = buffer.get_mut(start..) {
+        message.serialize(place);
+    }
+}
+
+/// The first refusal of a buffer, if there is one.
+pub(super) fn first_refusal(buffer: &[u8]) -> Option<Refusal> {
+    messages(buffer).find_map(|(header, payload)| refusal(&header, payload))
+}
+
 /// The messages of a buffer.
-fn messages(buffer: &[u8]) -> impl Iterator<Item = (NetlinkHeader, &[u8])> {
+pub(super) fn messages(buffer: &[u8]) -> impl Iterator<Item = (NetlinkHeader, &[u8])> {
     let mut rest = buffer;
     std::iter::from_fn(move || {
         let message = NetlinkBuffer::new_checked(rest).ok()?;
@@ -259,6 +275,7 @@ fn messages(buffer: &[u8]) -> impl Iterator<Item = (NetlinkHeader, &[u8])> {
         header.message_type = message.message_type();
         header.flags = message.flags();
         header.sequence_number = message.sequence_number();
+        header.port_number = message.port_number();
         let payload = rest.get(HEADER..length)?;
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         Some((header, payload))
@@ -285,11 +302,16 @@ fn refusal(header: &NetlinkHeader, payload: &[u8]) -> Option<Refusal> {
     Some(Refusal { sequence: header.sequence_number, code, reason })
 }
 
-fn decode<I: NetlinkDeserializable>(header: &NetlinkHeader, payload: &[u8]) -> Result<I, KernelError> {
+/// A message of a known kind.
+pub(super) fn decode<I: NetlinkDeserializable>(
+    header: &NetlinkHeader,
+    payload: &[u8],
+) -> Result<I, KernelError> {
     I::deserialize(header, payload)
         .map_err(|error| KernelError::Unreadable { what: "netlink", reason: error.to_string() })
 }
 
-fn failed(action: &str, error: &io::Error) -> KernelError {
+/// What could not be done with a socket, and why.
+pub(super) fn failed(action: &str, error: &io::Error) -> KernelError {
     KernelError::Netlink { action: action.to_owned(), reason: error.to_string() }
 }

@@ -10,3 +10,4 @@
 mod config;
 mod generate;
 mod plan;
+mod reconcile;

@@ -1,0 +1,142 @@
+//! Makes the kernel and the engines what a configuration says, and proves it. Called by the loop.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::change::ChangeError;
+use super::run::Loop;
+use super::{Engines, Supervisor};
+use crate::config::Config;
+use crate::kernel::{Kernel, StepResult};
+use crate::plan::facts::{Facts, Link, Observed, Route, Sysctl};
+use crate::plan::{self, Plan, Step, Target, diff, find_links, lower};
+
+/// How often the difference is taken before the kernel is believed not to follow. An address that goes may take a
+/// route along, and a link that comes up may bring one: those are put right in the next round.
+const ROUNDS: usize = 4;
+/// How many lines of a difference an error names.
+const NAMED: usize = 5;
+
+/// What is believed of the kernel, and what was wanted of it last.
+#[derive(Debug, Default)]
+pub(super) struct Belief {
+    /// What was observed; nothing where it may have changed since.
+    pub(super) observed: Option<Observed>,
+    /// The target that was carried out last, and its facts.
+    pub(super) wanted: Option<(Target, Facts)>,
+}
+
+impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
+    /// Makes the kernel and the engines what `config` says. What was done is in the order of doing.
+    pub(super) async fn carry_out(&mut self, config: &Config) -> Result<Vec<StepResult>, ChangeError> {
+        let done = self.carry_out_in_kernel(config).await?;
+        let links = self.links();
+        let running = self.published.load().generation;
+        self.engines.apply(config, &links).await.map_err(|error| ChangeError::Engine(error, running))?;
+        Ok(done)
+    }
+
+    async fn carry_out_in_kernel(&mut self, config: &Config) -> Result<Vec<StepResult>, ChangeError> {
+        let running = self.published.load().generation;
+        let refused = |error| ChangeError::Kernel(error, running);
+        let mut done = Vec::new();
+        let mut remaining = Plan::default();
+        for _ in 0..ROUNDS {
+            let (facts, observed, plan) = self.difference(config).await?;
+            if plan.is_empty() {
+                self.believe(facts, observed);
+                return Ok(done);
+            }
+            // Until the kernel has shown what came of the plan, nothing is believed of it.
+            self.belief.observed = None;
+            let results = self.kernel.execute(&plan).await;
+            let failure = results.iter().find_map(|result| result.error.clone());
+            done.extend(results);
+            if let Some(error) = failure {
+                return Err(refused(error));
+            }
+            self.belief.observed = Some(self.kernel.read_back(&observed, &plan).await.map_err(refused)?);
+            remaining = plan;
+        }
+        self.belief.observed = None;
+        let lines: Vec<String> =
+            remaining.steps.iter().flat_map(|step| step.lines(NAMED)).take(NAMED).collect();
+        Err(ChangeError::NotVerified { difference: lines.join("; "), generation: running })
+    }
+
+    /// What a configuration means to the kernel, what the kernel is, and the steps from this to that.
+    pub(super) async fn difference(
+        &mut self,
+        config: &Config,
+    ) -> Result<(Facts, Observed, Plan), ChangeError> {
+        let running = self.published.load().generation;
+        let refused = |error| ChangeError::Kernel(error, running);
+        if self.kernel.is_stale().map_err(refused)? {
+            self.belief.observed = None;
+        }
+        let mut observed = match self.belief.observed.take() {
+            Some(observed) => observed,
+            None => self.kernel.observe(&[]).await.map_err(refused)?,
+        };
+        let target = self.target(config, &observed);
+        let before = self.belief.wanted.as_ref().map(|(target, facts)| (target, facts));
+        let facts = lower(&target, before);
+        let unknown: Vec<Sysctl> =
+            facts.sysctls.keys().filter(|sysctl| !observed.sysctls.contains_key(sysctl)).cloned().collect();
+        observed.sysctls.extend(self.kernel.read_sysctls(&unknown).map_err(refused)?);
+        self.next_target = Some(target);
+        self.belief.observed = Some(observed.clone());
+        let plan = diff(&facts, &observed);
+        Ok((facts, observed, plan))
+    }
+
+    fn target(&self, config: &Config, observed: &Observed) -> Target {
+        let surroundings = plan::Surroundings {
+            links: find_links(config.interfaces(), observed.links.values()),
+            capabilities: self.surroundings.capabilities,
+            management_ports: self.surroundings.management_ports.clone(),
+            conntrack_max: self.surroundings.conntrack_max,
+        };
+        let same = self.belief.wanted.as_ref().filter(|(target, _)| *target.surroundings == surroundings);
+        let surroundings =
+            same.map_or_else(|| Arc::new(surroundings), |(target, _)| target.surroundings.clone());
+        Target { config: config.clone(), surroundings }
+    }
+
+    /// The kernel is what was wanted: from here on the two share their memory, so that the next difference costs what
+    /// differs.
+    fn believe(&mut self, facts: Facts, mut observed: Observed) {
+        observed.routes = facts.routes.clone();
+        if let (Some(table), Some(ruleset)) = (&mut observed.table, &facts.ruleset) {
+            table.sets = ruleset.sets.clone();
+        }
+        self.belief.observed = Some(observed);
+        if let Some(target) = self.next_target.take() {
+            self.belief.wanted = Some((target, facts));
+        }
+    }
+
+    /// The devices of the interfaces that are there, of the configuration that was carried out last.
+    pub(super) fn links(&self) -> BTreeMap<crate::config::Id, Link> {
+        self.belief.wanted.as_ref().map(|(target, _)| target.surroundings.links.clone()).unwrap_or_default()
+    }
+
+    /// Tells the neighbours of these devices again where our addresses are.
+    pub(super) async fn announce(&mut self, is_meant: impl Fn(u32) -> bool) {
+        let Some((_, facts)) = &self.belief.wanted else { return };
+        let addresses = facts.addresses.iter().map(|(device, address)| (device.clone(), address.addr()));
+        let own = facts.routes.iter().filter_map(|(key, route)| match route {
+            Route::Local(device) => Some((device.clone(), key.destination.addr())),
+            _ => None,
+        });
+        let all: Vec<_> = addresses.chain(own).filter(|(device, _)| is_meant(device.index)).collect();
+        if all.is_empty() {
+            return;
+        }
+        for result in self.kernel.execute(&Plan { steps: vec![Step::Announce(all)] }).await {
+            if let Some(error) = result.error {
+                tracing::warn!(%error, "addresses were not announced again");
+            }
+        }
+    }
+}

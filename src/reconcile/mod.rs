@@ -1,0 +1,175 @@
+//! The loop: one owner of the state, one path for boot, change, rollback and repair.
+//!
+//! ```text
+//! requests ─▶ ┌──────────────────────────────────────────────┐ ─▶ published (readers take it without a lock)
+//! events   ─▶ │ config ─ lower ─ diff ─ execute ─ read back  │ ─▶ engines, once the kernel is as it should be
+//! ticks    ─▶ └──────────────────────────────────────────────┘ ─▶ generations, before anybody is told
+//! ```
+//!
+//! The API asks through a [`Handle`]; requests are worked off one after the other, so the newest wins. What a request
+//! does is all or nothing: where the kernel, an engine or the disk refuses, the last generation is planned again by the
+//! same path.
+
+mod carry_out;
+mod change;
+mod run;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+pub use change::{Answer, ChangeError, ChangeSummary, StepReport};
+pub use run::{Loop, Surroundings};
+
+use crate::clock::Timestamp;
+use crate::config::{Config, Id};
+use crate::plan::facts::{Capabilities, Link};
+use crate::store::Generation;
+use crate::store::generations::Number;
+
+/// How many requests may wait for the loop; more are told that it is busy.
+const QUEUE: usize = 256;
+
+/// What is asked of the configuration.
+#[derive(Debug)]
+pub enum Edit {
+    /// It becomes this document.
+    Replace(Value),
+    /// This merge patch is applied to it.
+    Patch(Value),
+    /// It becomes what it was in an older generation.
+    Rollback(Number),
+}
+
+/// A change of the configuration.
+#[derive(Debug)]
+pub struct Change {
+    /// What is asked.
+    pub edit: Edit,
+    /// The generation that the caller believes in; another one refuses the change.
+    pub if_match: Option<Number>,
+    /// Whether only the difference is told, and nothing is done.
+    pub dry_run: bool,
+}
+
+/// What the loop is asked.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// A change of the configuration.
+    Change(Change, oneshot::Sender<Result<Answer, ChangeError>>),
+    /// The document of a generation, if it is remembered.
+    Document(Number, oneshot::Sender<Result<Option<Value>, ChangeError>>),
+    /// Look at everything again and put right what is not.
+    Reload(oneshot::Sender<()>),
+}
+
+/// What the rest of the process sees of the loop. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+    published: Arc<ArcSwap<Published>>,
+}
+
+/// What the loop says of itself after each step.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// When the process started.
+    pub started: Timestamp,
+    /// The generation that runs; 0 is nothing configured.
+    pub generation: Number,
+    /// When it was carried out and verified; absent until it is for the first time.
+    pub verified: Option<Timestamp>,
+    /// The configuration that runs.
+    pub config: Config,
+    /// The devices of its interfaces that are there.
+    pub links: BTreeMap<Id, Link>,
+    /// What the kernel can do.
+    pub capabilities: Capabilities,
+    /// The generations that can be read back, oldest first.
+    pub generations: Arc<Vec<Generation>>,
+    /// What keeps the configuration from being carried out, and since when.
+    pub trouble: Option<(String, Timestamp)>,
+    /// How long the last change took, and how many steps.
+    pub last_change: Option<(Duration, usize)>,
+    /// How often something was put right that somebody else had changed.
+    pub repairs: u64,
+}
+
+impl Handle {
+    /// Asks for a change and waits for what becomes of it.
+    ///
+    /// # Errors
+    /// Everything that keeps the change from being made; nothing has changed then.
+    pub async fn change(&self, change: Change) -> Result<Answer, ChangeError> {
+        self.ask(|reply| Request::Change(change, reply)).await?
+    }
+
+    /// The document of a generation, if it is remembered.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn document(&self, generation: Number) -> Result<Option<Value>, ChangeError> {
+        self.ask(|reply| Request::Document(generation, reply)).await?
+    }
+
+    /// Has everything looked at again, and waits until it is as it should be.
+    ///
+    /// # Errors
+    /// The loop is busy or gone.
+    pub async fn reload(&self) -> Result<(), ChangeError> {
+        self.ask(Request::Reload).await
+    }
+
+    /// What the loop said of itself last.
+    #[must_use]
+    pub fn published(&self) -> Arc<Published> {
+        self.published.load_full()
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, ChangeError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.try_send(request(reply)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => ChangeError::Busy { waiting: QUEUE },
+            mpsc::error::TrySendError::Closed(_) => ChangeError::Stopping,
+        })?;
+        answer.await.map_err(|_| ChangeError::Stopping)
+    }
+}
+
+/// What runs beside the kernel, with a snapshot swapped under it: DHCP and DNS, or a fake in a test.
+pub trait Engines {
+    /// Takes a configuration over: opens what it needs first, and changes nothing where that fails.
+    ///
+    /// # Errors
+    /// A socket cannot be had; the text says which and why.
+    fn apply(
+        &mut self,
+        config: &Config,
+        links: &BTreeMap<Id, Link>,
+    ) -> impl Future<Output = Result<(), EngineError>>;
+}
+
+/// What keeps an engine from taking a configuration over.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{service}: {reason}")]
+pub struct EngineError {
+    /// The service, such as `dns`.
+    pub service: &'static str,
+    /// Why, in words that a person can act on.
+    pub reason: String,
+}
+
+/// Who is told how the loop does: the service manager, or nobody in a test.
+pub trait Supervisor {
+    /// The configuration is carried out and verified for the first time.
+    fn ready(&mut self);
+    /// The loop is alive.
+    fn alive(&mut self);
+    /// What a person should know in one line.
+    fn status(&mut self, line: &str);
+}

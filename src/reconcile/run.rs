@@ -1,0 +1,384 @@
+//! The loop itself: requests, events and ticks, one at a time.
+
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::carry_out::Belief;
+use super::change::{Answer, ChangeError, ChangeSummary, StepReport, milliseconds};
+use super::{Change, Edit, Engines, Handle, Published, QUEUE, Request, Supervisor};
+use crate::clock::{self, Timestamp};
+use crate::config::{Config, Faults, changes};
+use crate::kernel::{Events, Happened, Kernel};
+use crate::plan::Target;
+use crate::plan::facts::Capabilities;
+use crate::store::generations::Number;
+use crate::store::{Generation, Generations};
+
+/// How often the loop says that it is alive and asks whether somebody changed our table.
+const TICK: Duration = Duration::from_secs(1);
+/// How long after an event the loop looks: what belongs together comes together.
+const SETTLE: Duration = Duration::from_millis(50);
+/// How long a configuration that could not be carried out rests, in ticks: doubled each time up to the longest.
+const FIRST_REST: u32 = 1;
+const LONGEST_REST: u32 = 30;
+
+/// What the loop is told of where it runs.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// What the kernel can do.
+    pub capabilities: Capabilities,
+    /// The TCP ports of the API.
+    pub management_ports: BTreeSet<u16>,
+    /// How many connections fit the memory.
+    pub conntrack_max: u32,
+}
+
+/// The loop. It owns the kernel, the engines and the store.
+#[derive(Debug)]
+pub struct Loop<K, E, S> {
+    pub(super) kernel: K,
+    pub(super) engines: E,
+    supervisor: S,
+    store: Generations,
+    pub(super) surroundings: Surroundings,
+    pub(super) published: Arc<ArcSwap<Published>>,
+    requests: mpsc::Receiver<Request>,
+    pub(super) belief: Belief,
+    pub(super) next_target: Option<Target>,
+    config: Config,
+    rest: Rest,
+}
+
+/// When a configuration that could not be carried out is tried again.
+#[derive(Debug, Default)]
+struct Rest {
+    ticks_left: u32,
+    length: u32,
+}
+
+impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
+    /// A loop over a store, with the handle by which it is asked. `document` is what the store remembers; `first` is what
+    /// a router starts from that remembers nothing.
+    ///
+    /// # Errors
+    /// What is remembered is not a configuration of this version.
+    pub fn new(
+        kernel: K,
+        engines: E,
+        supervisor: S,
+        (store, document): (Generations, Option<Value>),
+        surroundings: Surroundings,
+    ) -> Result<(Self, Handle), Faults> {
+        let config =
+            document.map_or_else(|| Ok(Config::default()), |document| Config::default().replace(document))?;
+        let (sender, requests) = mpsc::channel(QUEUE);
+        let published = Arc::new(ArcSwap::from_pointee(Published {
+            started: clock::now(),
+            generation: store.last(),
+            verified: None,
+            config: config.clone(),
+            links: Default::default(),
+            capabilities: surroundings.capabilities,
+            generations: Arc::new(store.known().iter().cloned().collect()),
+            trouble: None,
+            last_change: None,
+            repairs: 0,
+        }));
+        let handle = Handle { requests: sender, published: published.clone() };
+        let engine = Self {
+            kernel,
+            engines,
+            supervisor,
+            store,
+            surroundings,
+            published,
+            requests,
+            belief: Belief::default(),
+            next_target: None,
+            config,
+            rest: Rest::default(),
+        };
+        Ok((engine, handle))
+    }
+
+    /// Runs until the last handle is gone. `events` is what the kernel tells; without it, ticks alone find changes out.
+    pub async fn run(mut self, mut events: Option<Events>) {
+        self.restore().await;
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                request = self.requests.recv() => match request {
+                    Some(request) => self.answer(request).await,
+                    None => return,
+                },
+                happened = next(&mut events) => match happened {
+                    Ok(happened) => self.look(happened).await,
+                    Err(error) => {
+                        tracing::error!(%error, "the kernel's events are lost; changes are found by looking now and then");
+                        events = None;
+                    }
+                },
+                _ = ticks.tick() => self.tick().await,
+            }
+        }
+    }
+
+    /// The first carrying out: what a predecessor left is made what this router remembers.
+    async fn restore(&mut self) {
+        let generation = self.store.last();
+        tracing::info!(generation, "restoring");
+        self.supervisor.status(&format!("restoring generation {generation}"));
+        self.repair("restored").await;
+    }
+
+    /// Carries the running configuration out again. Says so where there was something to do.
+    async fn repair(&mut self, what: &str) -> bool {
+        let config = self.config.clone();
+        match self.carry_out(&config).await {
+            Ok(done) => {
+                let first = self.published.load().verified.is_none();
+                if !done.is_empty() {
+                    let steps: Vec<&str> = done.iter().take(5).map(|result| result.step.as_str()).collect();
+                    tracing::info!(steps = done.len(), first = ?steps, "{what}");
+                }
+                self.rest = Rest::default();
+                self.publish(|published| {
+                    published.trouble = None;
+                    published.verified.get_or_insert_with(clock::now);
+                    published.repairs += u64::from(!first && !done.is_empty());
+                });
+                if first {
+                    self.supervisor.ready();
+                }
+                let generation = self.published.load().generation;
+                self.supervisor.status(&format!("generation {generation} runs"));
+                true
+            }
+            Err(error) => {
+                self.in_trouble(&error.to_string());
+                false
+            }
+        }
+    }
+
+    fn in_trouble(&mut self, why: &str) {
+        tracing::error!(error = why, "the configuration is not carried out; it will be tried again");
+        self.supervisor.status(&format!("in trouble: {why}"));
+        self.rest.length = (self.rest.length * 2).clamp(FIRST_REST, LONGEST_REST);
+        self.rest.ticks_left = self.rest.length;
+        let since = self.published.load().trouble.as_ref().map_or_else(clock::now, |(_, since)| *since);
+        self.publish(|published| published.trouble = Some((why.to_owned(), since)));
+    }
+
+    /// Says what is new, to whoever reads.
+    fn publish(&mut self, change: impl FnOnce(&mut Published)) {
+        let mut next = Published::clone(&self.published.load());
+        next.links = self.links();
+        change(&mut next);
+        self.published.store(Arc::new(next));
+    }
+
+    async fn tick(&mut self) {
+        self.supervisor.alive();
+        if self.published.load().trouble.is_some() {
+            self.rest.ticks_left = self.rest.ticks_left.saturating_sub(1);
+            if self.rest.ticks_left == 0 {
+                self.belief.observed = None;
+                self.repair("carried out at last").await;
+            }
+        } else if self.kernel.is_stale().unwrap_or(true) {
+            self.repair("put right").await;
+        }
+    }
+
+    /// Looks again after something happened that the loop did not do.
+    async fn look(&mut self, happened: Happened) {
+        tokio::time::sleep(SETTLE).await;
+        let before = self.belief.wanted.as_ref().map(|(target, _)| target.surroundings.links.clone());
+        self.belief.observed = None;
+        let repaired = self.repair("put right after a change of devices, addresses or routes").await;
+        if !repaired {
+            return;
+        }
+        let carriers = before.unwrap_or_default();
+        let after = self.links();
+        let came_back: BTreeSet<u32> = after
+            .iter()
+            .filter(|(id, link)| link.carrier && carriers.get(*id).is_none_or(|before| !before.carrier))
+            .map(|(_, link)| link.device.index)
+            .collect();
+        self.announce(|index| came_back.contains(&index) || happened.announce.contains(&index)).await;
+    }
+
+    async fn answer(&mut self, request: Request) {
+        // Whoever asked may have gone; what was done is done and published.
+        match request {
+            Request::Change(change, reply) => {
+                let answer = self.change(change).await;
+                if let Err(error) = &answer {
+                    tracing::warn!(%error, "a change was refused");
+                }
+                let _ = reply.send(answer);
+                self.shrink().await;
+            }
+            Request::Document(generation, reply) => {
+                let running = self.published.load().generation;
+                let document =
+                    self.store.document(generation).map_err(|error| ChangeError::Store(error, running));
+                let _ = reply.send(document);
+            }
+            Request::Reload(reply) => {
+                self.belief.observed = None;
+                self.repair("put right on request").await;
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    /// Makes a change, or nothing of it.
+    pub(super) async fn change(&mut self, change: Change) -> Result<Answer, ChangeError> {
+        let begin = clock::moment();
+        let running = self.store.last();
+        if let Some(expected) = change.if_match.filter(|expected| *expected != running) {
+            return Err(ChangeError::Outdated { expected, current: running });
+        }
+        let (next, origin) = self.read(change.edit)?;
+        let differences = changes(&self.config, &next);
+        let summary = ChangeSummary::of(&differences.objects);
+        let mut answer = Answer {
+            generation: running,
+            changed: !differences.objects.is_empty(),
+            changes: summary.clone(),
+            steps: Vec::new(),
+            step_count: 0,
+            took_ms: 0.0,
+        };
+        if change.dry_run {
+            let (_, _, plan) = self.difference(&next).await?;
+            answer.step_count = plan.steps.iter().map(crate::plan::Step::count).sum();
+            answer.steps = StepReport::planned(&plan);
+            answer.took_ms = milliseconds(begin.elapsed());
+            return Ok(answer);
+        }
+        if differences.objects.is_empty() {
+            answer.took_ms = milliseconds(begin.elapsed());
+            return Ok(answer);
+        }
+        let generation = Generation {
+            generation: running + 1,
+            time: clock::now(),
+            origin,
+            added: summary.added,
+            changed: summary.changed,
+            removed: summary.removed,
+        };
+        match self.commit(&next, generation.clone(), Value::Object(differences.patch)).await {
+            Ok(done) => {
+                self.config = next;
+                self.rest = Rest::default();
+                let took = begin.elapsed();
+                let steps = done.iter().map(|result| result.count).sum();
+                self.committed(generation, took, steps);
+                answer.generation = running + 1;
+                answer.step_count = steps;
+                answer.steps = StepReport::done(&done);
+                answer.took_ms = milliseconds(took);
+                Ok(answer)
+            }
+            Err(error) => {
+                // The last good generation is planned again, from what the kernel is now.
+                self.belief.observed = None;
+                self.repair("taken back").await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The configuration that a change leads to, and how it came.
+    fn read(&self, edit: Edit) -> Result<(Config, String), ChangeError> {
+        match edit {
+            Edit::Replace(document) => {
+                Ok((self.config.replace(document).map_err(ChangeError::Faults)?, "replace".to_owned()))
+            }
+            Edit::Patch(patch) => {
+                Ok((self.config.patch(patch).map_err(ChangeError::Faults)?, "patch".to_owned()))
+            }
+            Edit::Rollback(number) => {
+                let running = self.store.last();
+                let document =
+                    self.store.document(number).map_err(|error| ChangeError::Store(error, running))?;
+                let document = document.ok_or(ChangeError::Unknown(number))?;
+                let config = self.config.replace(document).map_err(ChangeError::Faults)?;
+                Ok((config, format!("rollback to {number}")))
+            }
+        }
+    }
+
+    /// Carries out and stores: when this returns well, the generation is verified and durable.
+    async fn commit(
+        &mut self,
+        next: &Config,
+        generation: Generation,
+        patch: Value,
+    ) -> Result<Vec<crate::kernel::StepResult>, ChangeError> {
+        let done = self.carry_out(next).await?;
+        let running: Number = self.store.last();
+        self.store.append(generation, patch).await.map_err(|error| ChangeError::Store(error, running))?;
+        Ok(done)
+    }
+
+    fn committed(&mut self, generation: Generation, took: Duration, steps: usize) {
+        tracing::info!(
+            generation = generation.generation,
+            origin = generation.origin,
+            added = generation.added,
+            changed = generation.changed,
+            removed = generation.removed,
+            took_ms = milliseconds(took),
+            "generation"
+        );
+        let first = self.published.load().verified.is_none();
+        let known = Arc::new(self.store.known().iter().cloned().collect());
+        let config = self.config.clone();
+        let number = generation.generation;
+        let time: Timestamp = generation.time;
+        self.publish(|published| {
+            published.generation = number;
+            published.verified = Some(time);
+            published.config = config;
+            published.generations = known;
+            published.trouble = None;
+            published.last_change = Some((took, steps));
+        });
+        if first {
+            self.supervisor.ready();
+        }
+        self.supervisor.status(&format!("generation {number} runs"));
+    }
+
+    async fn shrink(&mut self) {
+        if self.store.has_grown() {
+            if let Err(error) = self.store.shrink().await {
+                tracing::warn!(%error, "old generations could not be forgotten");
+            }
+            let known = Arc::new(self.store.known().iter().cloned().collect());
+            self.publish(|published| published.generations = known);
+        }
+    }
+}
+
+/// The next event; none ever where nobody tells.
+async fn next(events: &mut Option<Events>) -> Result<Happened, crate::kernel::KernelError> {
+    match events {
+        Some(events) => events.next().await,
+        None => pending().await,
+    }
+}

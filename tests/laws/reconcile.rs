@@ -1,0 +1,255 @@
+//! Laws of the loop, with a kernel made of facts, engines that remember, and a real store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use vrouter::config::{Config, Id};
+use vrouter::kernel::fake::FakeKernel;
+use vrouter::plan::facts::{Capabilities, Device, Link};
+use vrouter::reconcile::{
+    Answer, Change, ChangeError, Edit, EngineError, Engines, Handle, Loop, Supervisor, Surroundings,
+};
+use vrouter::store::Generations;
+
+use crate::generate::document;
+
+/// Engines that remember what they were given, and refuse on demand.
+#[derive(Debug, Clone, Default)]
+struct Engine(Arc<Mutex<(Config, bool)>>);
+
+impl Engines for Engine {
+    async fn apply(&mut self, config: &Config, _: &BTreeMap<Id, Link>) -> Result<(), EngineError> {
+        let mut state = self.0.lock().unwrap();
+        if state.1 && !config.eips().is_empty() {
+            return Err(EngineError { service: "dns", reason: "port 53 is taken".into() });
+        }
+        state.0 = config.clone();
+        Ok(())
+    }
+}
+
+/// A service manager that remembers.
+#[derive(Debug, Clone, Default)]
+struct Manager(Arc<Mutex<Vec<String>>>);
+
+impl Supervisor for Manager {
+    fn ready(&mut self) {
+        self.0.lock().unwrap().push("ready".into());
+    }
+    fn alive(&mut self) {}
+    fn status(&mut self, line: &str) {
+        self.0.lock().unwrap().push(line.to_owned());
+    }
+}
+
+struct Router {
+    handle: Handle,
+    engine: Engine,
+    manager: Manager,
+}
+
+fn links() -> Vec<Link> {
+    [1u8, 2, 3, 0x12, 0x13]
+        .into_iter()
+        .zip(2..)
+        .map(|(last, index)| Link {
+            device: Device { index, name: format!("eth{}", index - 2).into() },
+            mac: Some([0x52, 0x54, 0, 0, 0, last]),
+            mtu: 1500,
+            up: false,
+            carrier: true,
+            master: None,
+            parent: None,
+        })
+        .collect()
+}
+
+/// A router over a state directory. Its loop runs in the background of the runtime.
+fn router(folder: &TempDir, kernel: FakeKernel) -> Router {
+    let (engine, manager) = (Engine::default(), Manager::default());
+    let capabilities = Capabilities {
+        flowtable: false,
+        log_group: true,
+        conntrack_size: true,
+        vlan: false,
+        vrf: false,
+        wireguard: false,
+    };
+    let surroundings =
+        Surroundings { capabilities, management_ports: BTreeSet::from([7270]), conntrack_max: 65_536 };
+    let store = Generations::open(folder.path()).unwrap();
+    let (run, handle) = Loop::new(kernel, engine.clone(), manager.clone(), store, surroundings).unwrap();
+    tokio::task::spawn_local(run.run(None));
+    Router { handle, engine, manager }
+}
+
+async fn post(router: &Router, document: Value) -> Result<Answer, ChangeError> {
+    router.handle.change(Change { edit: Edit::Replace(document), if_match: None, dry_run: false }).await
+}
+
+/// Runs a test on a thread of its own, with what it needs of a runtime.
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, work)
+}
+
+fn example() -> Value {
+    serde_json::from_str(include_str!("../examples/router.json")).unwrap()
+}
+
+#[test]
+fn a_document_posted_again_changes_nothing_and_says_so() {
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let router = router(&folder, FakeKernel::with_links(links()));
+        let first = post(&router, example()).await.unwrap();
+        assert_eq!((first.generation, first.changed, first.changes.added), (1, true, 14));
+        let again = post(&router, example()).await.unwrap();
+        assert_eq!((again.generation, again.changed, again.step_count), (1, false, 0));
+        assert!(router.manager.0.lock().unwrap().contains(&"ready".to_owned()));
+    });
+}
+
+#[test]
+fn a_dry_run_tells_the_steps_and_does_nothing() {
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let router = router(&folder, FakeKernel::with_links(links()));
+        let change = Change { edit: Edit::Replace(example()), if_match: None, dry_run: true };
+        let answer = router.handle.change(change).await.unwrap();
+        assert!(
+            answer.steps.iter().any(|step| step.step == "address add 10.1.1.1/24 dev eth2"),
+            "{:?}",
+            answer.steps
+        );
+        assert_eq!((answer.generation, router.handle.published().generation), (0, 0));
+        assert_eq!(post(&router, example()).await.unwrap().step_count, answer.step_count);
+    });
+}
+
+#[test]
+fn a_caller_who_believes_in_another_generation_is_refused() {
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let router = router(&folder, FakeKernel::with_links(links()));
+        post(&router, example()).await.unwrap();
+        let change =
+            Change { edit: Edit::Patch(json!({"hostname": "other"})), if_match: Some(7), dry_run: false };
+        let error = router.handle.change(change).await.unwrap_err();
+        assert!(matches!(error, ChangeError::Outdated { expected: 7, current: 1 }));
+    });
+}
+
+/// Whatever step fails, the generation before runs on: in the kernel, in the engines, and in the store.
+#[test]
+fn a_failure_at_any_step_leaves_the_last_generation() {
+    for fails_at in 0..200 {
+        let done = block_on(async {
+            let folder = tempfile::tempdir().unwrap();
+            let mut kernel = FakeKernel::with_links(links());
+            kernel.fails_at = Some(fails_at);
+            let router = router(&folder, kernel);
+            let first = post(
+                &router,
+                json!({"version": 1, "interfaces": {
+                "guest": {"mac": "52:54:00:00:00:03", "roles": ["guest"], "addresses": ["10.1.1.1/24"]}}}),
+            )
+            .await;
+            if first.is_err() {
+                assert_eq!(router.handle.published().generation, 0);
+                return false;
+            }
+            let second = post(&router, example()).await;
+            let (running, document) =
+                (router.handle.published(), Generations::open(folder.path()).unwrap().1);
+            let stored = Config::default().replace(document.unwrap()).unwrap();
+            assert_eq!(stored, running.config, "what is stored runs");
+            assert_eq!(router.engine.0.lock().unwrap().0, running.config, "the engines run it too");
+            match second {
+                Ok(answer) => assert_eq!(running.generation, answer.generation),
+                Err(error) => {
+                    assert!(matches!(error, ChangeError::Kernel(..)), "{error}");
+                    assert_eq!(running.generation, 1);
+                    assert!(running.trouble.is_none(), "{:?}", running.trouble);
+                    // What failed once does not fail for ever.
+                    assert_eq!(post(&router, example()).await.unwrap().generation, 2);
+                    return false;
+                }
+            }
+            true
+        });
+        if done {
+            assert!(fails_at > 10, "{fails_at} steps failed");
+            return;
+        }
+    }
+    panic!("every step failed");
+}
+
+#[test]
+fn an_engine_that_refuses_takes_the_whole_change_back() {
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let router = router(&folder, FakeKernel::with_links(links()));
+        let mut without = example();
+        without.as_object_mut().unwrap().remove("eips");
+        post(&router, without).await.unwrap();
+        router.engine.0.lock().unwrap().1 = true;
+        let error = post(&router, example()).await.unwrap_err();
+        assert_eq!(error.to_string(), "dns: port 53 is taken; generation 1 runs on");
+        assert_eq!(router.handle.published().config.eips().len(), 0);
+    });
+}
+
+#[test]
+fn generations_come_back_after_a_restart_and_by_rollback() {
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        {
+            let router = router(&folder, FakeKernel::with_links(links()));
+            post(&router, example()).await.unwrap();
+            let patch = Edit::Patch(json!({"eips": {"7f0c": null}}));
+            router.handle.change(Change { edit: patch, if_match: Some(1), dry_run: false }).await.unwrap();
+        }
+        let router = router(&folder, FakeKernel::with_links(links()));
+        assert_eq!(router.handle.published().generation, 2);
+        assert!(router.handle.published().config.eips().is_empty());
+        let back = Change { edit: Edit::Rollback(1), if_match: None, dry_run: false };
+        assert_eq!(router.handle.change(back).await.unwrap().generation, 3);
+        assert_eq!(router.handle.published().config.eips().len(), 1);
+        assert_eq!(router.handle.document(2).await.unwrap().unwrap()["eips"], json!({}));
+        let lost = Change { edit: Edit::Rollback(9), if_match: None, dry_run: false };
+        assert!(matches!(router.handle.change(lost).await.unwrap_err(), ChangeError::Unknown(9)));
+        let origins: Vec<_> = router
+            .handle
+            .published()
+            .generations
+            .iter()
+            .map(|generation| generation.origin.clone())
+            .collect();
+        assert_eq!(origins, ["replace", "patch", "rollback to 1"]);
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 32, ..ProptestConfig::default() })]
+
+    /// One configuration after another is the last one.
+    #[test]
+    fn the_last_configuration_counts(documents in prop::collection::vec(document(), 1..4)) {
+        block_on(async {
+            let folder = tempfile::tempdir().unwrap();
+            let router = router(&folder, FakeKernel::with_links(links()));
+            let last = Config::default().replace(documents.last().unwrap().clone()).unwrap();
+            for document in documents {
+                post(&router, document).await.unwrap();
+            }
+            prop_assert_eq!(&router.handle.published().config, &last);
+            prop_assert_eq!(&router.engine.0.lock().unwrap().0, &last);
+            Ok(())
+        })?;
+    }
+}
