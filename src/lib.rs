@@ -15,6 +15,9 @@
 //! - [`plan`]: what the kernel should be, less what it is. Pure.
 //! - [`kernel`]: the only writer to the kernel; it reads back what came of it.
 //! - [`reconcile`]: the loop that owns them all: one path for boot, change, rollback and repair.
+//! - [`api`]: the door: HTTP to a value or a refusal.
+//! - [`engines`]: DHCP and DNS side by side.
+//! - [`daemon`]: all of it brought up and ended in order.
 //! - [`store`]: what must outlive power.
 //! - [`merge_patch`]: RFC 7396.
 //! - [`clock`]: time and chance, handed to everything that decides.
@@ -24,9 +27,15 @@
 //! rooms and are not built yet.
 
 #[cfg(feature = "router")]
+pub mod api;
+#[cfg(feature = "router")]
 pub mod clock;
 #[cfg(feature = "router")]
 pub mod config;
+#[cfg(feature = "router")]
+pub mod daemon;
+#[cfg(feature = "router")]
+pub mod engines;
 #[cfg(feature = "router")]
 pub mod kernel;
 #[cfg(feature = "router")]

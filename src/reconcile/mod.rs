@@ -42,6 +42,8 @@ pub enum Edit {
     Replace(Value),
     /// This merge patch is applied to it.
     Patch(Value),
+    /// It becomes this document, which came with the machine.
+    FirstBoot(Value),
     /// It becomes what it was in an older generation.
     Rollback(Number),
 }

@@ -308,6 +308,9 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             Edit::Replace(document) => {
                 Ok((self.config.replace(document).map_err(ChangeError::Faults)?, "replace".to_owned()))
             }
+            Edit::FirstBoot(document) => {
+                Ok((self.config.replace(document).map_err(ChangeError::Faults)?, "first boot".to_owned()))
+            }
             Edit::Patch(patch) => {
                 Ok((self.config.patch(patch).map_err(ChangeError::Faults)?, "patch".to_owned()))
             }

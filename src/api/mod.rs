@@ -1,0 +1,66 @@
+//! The door: bytes over HTTP become a value that the loop is asked with, or a refusal that lists every fault.
+//!
+//! Nothing runs in here. [`router`] is the native API, version 1; `server` keeps its connections; `openapi` describes it.
+//! Called by the daemon.
+
+mod config;
+pub mod openapi;
+pub mod problem;
+pub mod server;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+pub use config::{GenerationList, RollbackRequest};
+pub use problem::Problem;
+pub use server::Listener;
+
+use crate::engines::Services;
+use crate::reconcile::Handle;
+
+/// The largest body, in octets: a configuration of a hundred thousand objects fits.
+pub const BODY_LIMIT: usize = 64 << 20;
+/// How long a request may take, from its head to its answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the handlers ask. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The loop.
+    pub handle: Handle,
+    /// DHCP and DNS.
+    pub services: Arc<Services>,
+}
+
+/// The native API.
+pub fn router(context: Context) -> Router {
+    Router::new()
+        .route(
+            "/v1/config",
+            get(config::read_config).post(config::replace).put(config::replace).patch(config::patch),
+        )
+        .route("/v1/plan", post(config::plan))
+        .route("/v1/rollback", post(config::rollback))
+        .route("/v1/generations", get(config::generations))
+        .route("/openapi.json", get(openapi::document))
+        .fallback(|request: Request| async move {
+            Problem::not_found(format!("nothing is at {}", request.uri().path()))
+        })
+        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn(with_deadline))
+        .with_state(context)
+}
+
+async fn with_deadline(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::timeout(REQUEST_TIMEOUT.as_secs()).into_response(),
+    }
+}

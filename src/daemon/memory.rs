@@ -1,0 +1,40 @@
+//! How many connections fit the memory. Called once, at start.
+
+use std::fs;
+
+/// One connection for so much memory; each takes about 320 octets, so at worst a twelfth of the memory is connections.
+const MEMORY_PER_CONNECTION: u64 = 4096;
+/// Fewer than this serve no network.
+const FEWEST: u32 = 65_536;
+/// More than this are not looked through in time.
+const MOST: u32 = 4_194_304;
+
+/// How many connections the kernel is told to track at most.
+pub(super) fn connections() -> u32 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    of(total(&text).unwrap_or_default())
+}
+
+/// The memory in octets, as `/proc/meminfo` tells it in KiB.
+fn total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+}
+
+fn of(memory: u64) -> u32 {
+    u32::try_from(memory / MEMORY_PER_CONNECTION).unwrap_or(MOST).clamp(FEWEST, MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_follow_the_memory_within_bounds() {
+        assert_eq!(total("MemFree: 1 kB\nMemTotal:  1048576 kB\n"), Some(1 << 30));
+        assert_eq!(of(0), FEWEST);
+        assert_eq!(of(96 << 20), FEWEST);
+        assert_eq!(of(1 << 30), 262_144);
+        assert_eq!(of(1 << 50), MOST);
+    }
+}

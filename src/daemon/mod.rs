@@ -1,0 +1,241 @@
+//! The service as a whole: store, loop, engines and API brought up in order, and ended in order.
+//!
+//! The loop has a thread of its own, because its calls wait for the kernel; the engines and the API share a runtime. Ending
+//! leaves the kernel as it is: what was being forwarded is forwarded on. Called by `bin/vrouterd.rs`.
+
+mod memory;
+mod supervisor;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+use self::supervisor::ServiceManager;
+use crate::api::{self, Listener};
+use crate::config::{Faults, json};
+use crate::engines::Services;
+use crate::kernel::{Events, FirewallLog, KernelError, Linux};
+use crate::reconcile::{Change, Edit, Handle, Loop, Surroundings};
+use crate::store::{Generations, StoreError};
+
+/// How long requests that are being answered are given when the service ends.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// What the service is started with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where generations and leases are.
+    pub state_dir: PathBuf,
+    /// Where the API answers.
+    pub listen: Vec<SocketAddr>,
+    /// The API's socket in the file system.
+    pub socket: PathBuf,
+    /// What a router that remembers nothing starts from: a configuration as JSON.
+    pub first: Option<Vec<u8>>,
+}
+
+/// What keeps the service from running.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is remembered is not a configuration of this version.
+    #[error("the stored configuration is not one of this version:\n{0}")]
+    Remembered(Faults),
+    /// The kernel cannot be spoken to.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The API cannot answer where it should.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// An engine cannot be started.
+    #[error(transparent)]
+    Engines(#[from] crate::reconcile::EngineError),
+    /// The system refused a thread or a signal.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// The loop ended, which it never should.
+    #[error("the loop ended by itself")]
+    LoopEnded,
+}
+
+/// Runs the service until it is told to end.
+///
+/// # Errors
+/// What keeps it from starting, or from going on.
+pub async fn run(options: Options) -> Result<(), DaemonError> {
+    let mut signals = Signals::new()?;
+    let store = Generations::open(&options.state_dir)?;
+    let remembers = store.0.last() > 0;
+    let listeners = listen(&options)?;
+    let services = Arc::new(Services::open(&options.state_dir)?);
+    let ports =
+        options.listen.iter().filter(|address| !address.ip().is_loopback()).map(SocketAddr::port).collect();
+    let (handle, ended) = start_loop(store, services.clone(), ports).await?;
+    if let Some(first) = options.first.filter(|_| !remembers) {
+        first_boot(&handle, &first).await;
+    }
+    match FirewallLog::open() {
+        Ok(log) => {
+            tokio::spawn(async move {
+                if let Err(error) = log.run().await {
+                    tracing::error!(%error, "firewall logs are not told any more");
+                }
+            });
+        }
+        Err(error) => tracing::warn!(%error, "firewall logs cannot be told"),
+    }
+    let (stop, stopping) = watch::channel(false);
+    let mut servers = JoinSet::new();
+    let router = api::router(api::Context { handle: handle.clone(), services: services.clone() });
+    for listener in listeners {
+        servers.spawn(listener.serve(router.clone(), stopping.clone()));
+    }
+    let result = signals.wait(&handle, ended).await;
+    supervisor::stopping();
+    // Whoever is gone already needs not be told.
+    let _ = stop.send(true);
+    let _ = tokio::time::timeout(DRAIN, async { while servers.join_next().await.is_some() {} }).await;
+    tracing::info!("ending; the kernel goes on forwarding");
+    result
+}
+
+fn listen(options: &Options) -> Result<Vec<Listener>, DaemonError> {
+    let mut listeners = Vec::new();
+    for address in &options.listen {
+        let failed = |source| DaemonError::Listen { address: address.to_string(), source };
+        listeners.push(Listener::Tcp(tcp(*address).map_err(failed)?));
+    }
+    let failed = |source| DaemonError::Listen { address: options.socket.display().to_string(), source };
+    listeners.push(Listener::unix(&options.socket).map_err(failed)?);
+    Ok(listeners)
+}
+
+/// A socket that may be on an address that a device gets later.
+fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv4() {
+        socket.set_freebind_v4(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(128)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Starts the loop on a thread of its own; the receiver hears when it ends.
+async fn start_loop(
+    store: (Generations, Option<Value>),
+    services: Arc<Services>,
+    management_ports: BTreeSet<u16>,
+) -> Result<(Handle, oneshot::Receiver<()>), DaemonError> {
+    let (started, handle) = oneshot::channel();
+    let (end, ended) = oneshot::channel();
+    let engines = services.on(tokio::runtime::Handle::current());
+    thread::Builder::new().name("loop".to_owned()).spawn(move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = started.send(Err(DaemonError::System(error)));
+                return;
+            }
+        };
+        runtime.block_on(async move {
+            let open = || -> Result<_, DaemonError> {
+                let mut kernel = Linux::open()?;
+                let events = Events::open(kernel.route_port())?;
+                let surroundings = Surroundings {
+                    capabilities: kernel.capabilities()?,
+                    management_ports,
+                    conntrack_max: memory::connections(),
+                };
+                let made = Loop::new(kernel, engines, ServiceManager, store, surroundings);
+                let (run, handle) = made.map_err(DaemonError::Remembered)?;
+                Ok((run, handle, events))
+            };
+            match open() {
+                Ok((run, handle, events)) => {
+                    // Whoever started the loop waits for this.
+                    let _ = started.send(Ok(handle));
+                    run.run(Some(events)).await;
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            }
+        });
+        drop(end);
+    })?;
+    let handle = handle.await.map_err(|_| DaemonError::LoopEnded)??;
+    Ok((handle, ended))
+}
+
+/// Gives a router that remembers nothing what it starts from. A fault leaves it waiting for a management plane.
+async fn first_boot(handle: &Handle, first: &[u8]) {
+    let edit = match json::parse(first) {
+        Ok(document) => Edit::FirstBoot(document),
+        Err(faults) => {
+            tracing::error!(%faults, "the first configuration is not JSON");
+            return;
+        }
+    };
+    if let Err(error) = handle.change(Change { edit, if_match: None, dry_run: false }).await {
+        let faults = match &error {
+            crate::reconcile::ChangeError::Faults(faults) => faults.to_string(),
+            other => other.to_string(),
+        };
+        tracing::error!(faults, "the first configuration is refused");
+    }
+}
+
+/// The signals that the service knows.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits until the service has to end; a hangup has everything looked at again.
+    async fn wait(&mut self, handle: &Handle, mut ended: oneshot::Receiver<()>) -> Result<(), DaemonError> {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return Ok(()),
+                _ = self.interrupt.recv() => return Ok(()),
+                _ = self.hangup.recv() => {
+                    supervisor::reloading();
+                    if let Err(error) = handle.reload().await {
+                        tracing::error!(%error, "not looked at again");
+                    }
+                    supervisor::reloaded();
+                }
+                _ = &mut ended => return Err(DaemonError::LoopEnded),
+            }
+        }
+    }
+}
