@@ -1,4 +1,4 @@
-//! How many connections fit the memory. Called once, at start.
+//! How many connections fit the memory, and memory that goes back to the system. Called at start and after great changes.
 
 use std::fs;
 
@@ -14,6 +14,19 @@ pub(super) fn connections() -> u32 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     of(total(&text).unwrap_or_default())
 }
+
+/// Returns memory to the system that was freed and is kept for later. A document of 30,000 objects takes twice the memory
+/// while it is read and compared that it takes afterwards; the C library would keep the difference for ever.
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "the C library has no other way to be asked")]
+pub(super) fn give_back() {
+    // SAFETY: malloc_trim(3) takes a number and may be called by any thread at any time.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Other C libraries return memory by themselves.
+#[cfg(not(target_env = "gnu"))]
+pub(super) fn give_back() {}
 
 /// The memory in octets, as `/proc/meminfo` tells it in KiB.
 fn total(meminfo: &str) -> Option<u64> {

@@ -2,6 +2,7 @@
 
 use sd_notify::NotifyState;
 
+use super::memory;
 use crate::reconcile::Supervisor;
 
 /// The service manager that started the process.
@@ -19,6 +20,10 @@ impl Supervisor for ServiceManager {
 
     fn status(&mut self, line: &str) {
         notify(&[NotifyState::Status(line)]);
+    }
+
+    fn relieved(&mut self) {
+        memory::give_back();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Netlink attributes that the message crates have no types for. Called by the files that write messages.
 
 use rtnetlink::packet_core::{DefaultNla, Emitable as _, NLA_F_NESTED};
+use rtnetlink::packet_core::{NLA_HEADER_SIZE, NlasIterator};
 
 /// An attribute of four octets in network order.
 pub(super) fn u32_be(kind: u16, value: u32) -> DefaultNla {
@@ -29,4 +30,12 @@ pub(super) fn nested(kind: u16, attributes: &[DefaultNla]) -> DefaultNla {
     let mut octets = vec![0; attributes.buffer_len()];
     attributes.emit(&mut octets);
     DefaultNla::new(kind | NLA_F_NESTED, octets)
+}
+
+/// The attributes in a buffer, each with its kind and its value, read in place.
+pub(super) fn attributes(buffer: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    NlasIterator::new(buffer).flatten().filter_map(|attribute| {
+        let (kind, length) = (attribute.kind(), usize::from(attribute.length()));
+        attribute.into_inner().get(NLA_HEADER_SIZE..length).map(|value| (kind, value))
+    })
 }

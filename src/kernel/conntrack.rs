@@ -11,14 +11,21 @@ use netlink_packet_netfilter::{
 use rtnetlink::packet_core::{DefaultNla, Nla as _};
 
 use super::KernelError;
-use super::attribute::{nested, u32_ne};
+use super::attribute::{attributes, nested, u32_ne};
 use super::netlink::Netlink;
 use crate::plan::facts::ConntrackMatch;
 
 /// More mappings than this are looked for in one reading of all connections; fewer by the kernel, one by one.
 const FILTERED: usize = 16;
+/// Up to so many connections, one reading of all costs less than two walks of the kernel through its table.
+const FEW: u32 = 4096;
 /// How many connections are ended at once.
 const BATCH: usize = 500;
+/// Asks how many connections there are (IPCTNL_MSG_CT_GET_STATS), and the answer (CTA_STATS_GLOBAL_ENTRIES).
+const IPCTNL_MSG_CT_GET_STATS: u8 = 5;
+const CTA_STATS_GLOBAL_ENTRIES: u16 = 1;
+/// The length of `struct nfgenmsg`, before the attributes.
+const NFGENMSG: usize = 4;
 /// Asks for connections (IPCTNL_MSG_CT_GET), by the tuples of their first packet and of answers, and their addresses.
 const IPCTNL_MSG_CT_GET: u8 = 1;
 const CTA_TUPLE_ORIG: u16 = 1;
@@ -36,8 +43,12 @@ const FILTER_REPLY: u16 = 2;
 
 /// Ends the connections of these mappings and says how many there were.
 pub(super) fn flush(netlink: &mut Netlink, matches: &[ConntrackMatch]) -> Result<usize, KernelError> {
+    let connections = count(netlink)?;
+    if matches.is_empty() || connections == 0 {
+        return Ok(0);
+    }
     let mut messages = Vec::new();
-    if matches.len() <= FILTERED {
+    if matches.len() <= FILTERED && connections > FEW {
         for one in matches {
             for tuple in tuples(one) {
                 messages.extend(netlink.dump(&filtered(*tuple, address(one)))?);
@@ -67,6 +78,19 @@ pub(super) fn flush(netlink: &mut Netlink, matches: &[ConntrackMatch]) -> Result
     }
     end(netlink, &mut buffer)?;
     Ok(ended)
+}
+
+/// How many connections there are.
+fn count(netlink: &mut Netlink) -> Result<u32, KernelError> {
+    let question = ConntrackMessage::Other { message_type: IPCTNL_MSG_CT_GET_STATS, attributes: Vec::new() };
+    let read = |payload: &[u8]| {
+        let (_, entries) =
+            attributes(payload.get(NFGENMSG..)?).find(|(kind, _)| *kind == CTA_STATS_GLOBAL_ENTRIES)?;
+        entries.try_into().ok().map(u32::from_be_bytes)
+    };
+    let answer = netlink.get_with(message(question), |_, payload| Ok(read(payload)))?;
+    // A kernel that does not tell has to be asked for them.
+    Ok(answer.flatten().unwrap_or(u32::MAX))
 }
 
 /// Sends what is packed; connections that ended by themselves meanwhile are no fault.

@@ -77,9 +77,12 @@ impl FakeKernel {
 }
 
 impl Kernel for FakeKernel {
-    async fn observe(&mut self, sysctls: &[Sysctl]) -> Result<Observed, KernelError> {
-        self.read_sysctls(sysctls)?;
+    async fn observe(&mut self) -> Result<Observed, KernelError> {
         Ok(self.state.clone())
+    }
+
+    async fn observe_around(&mut self, table: Option<TableSeen>) -> Result<Observed, KernelError> {
+        Ok(Observed { table, ..self.state.clone() })
     }
 
     fn read_sysctls(&mut self, sysctls: &[Sysctl]) -> Result<BTreeMap<Sysctl, String>, KernelError> {

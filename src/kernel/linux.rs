@@ -7,7 +7,7 @@ use super::netlink::{NETLINK_NETFILTER, NETLINK_ROUTE, Netlink};
 use super::nftables::Nftables;
 use super::{Kernel, KernelError, StepResult, capabilities, conntrack, link, route, sysctl};
 use crate::clock;
-use crate::plan::facts::{Capabilities, Observed, Sysctl};
+use crate::plan::facts::{Capabilities, Observed, Sysctl, TableSeen};
 use crate::plan::step::{Plan, Step};
 
 /// Up to so many routes are read back one by one; more are read with all of ours.
@@ -98,14 +98,19 @@ impl Linux {
 }
 
 impl Kernel for Linux {
-    async fn observe(&mut self, sysctls: &[Sysctl]) -> Result<Observed, KernelError> {
+    async fn observe(&mut self) -> Result<Observed, KernelError> {
+        let table = self.nftables.observe()?;
+        self.observe_around(table).await
+    }
+
+    async fn observe_around(&mut self, table: Option<TableSeen>) -> Result<Observed, KernelError> {
         let links = self.observe_links()?;
         Ok(Observed {
-            sysctls: sysctl::observe(sysctls)?,
+            sysctls: BTreeMap::new(),
             addresses: link::observe_addresses(&mut self.route, &links)?,
             routes: route::observe(&mut self.route, &links)?,
             rules: route::observe_rules(&mut self.route)?,
-            table: self.nftables.observe()?,
+            table,
             links,
         })
     }

@@ -25,16 +25,25 @@ pub use events::{Events, Happened};
 pub use linux::Linux;
 pub use log::FirewallLog;
 
-use crate::plan::facts::{Observed, Sysctl};
+use crate::plan::facts::{Observed, Sysctl, TableSeen};
 use crate::plan::step::Plan;
 
 /// What the loop asks of a kernel: the real one, or a fake in a test.
 pub trait Kernel {
-    /// What the kernel is, as far as it is ours, with these values of `/proc/sys`.
+    /// What the kernel is, as far as it is ours, without `/proc/sys`.
     ///
     /// # Errors
     /// The kernel does not answer, or what it says makes no sense.
-    fn observe(&mut self, sysctls: &[Sysctl]) -> impl Future<Output = Result<Observed, KernelError>>;
+    fn observe(&mut self) -> impl Future<Output = Result<Observed, KernelError>>;
+
+    /// The same around a table that is known: [`Kernel::is_stale`] says whether it still is.
+    ///
+    /// # Errors
+    /// As [`Kernel::observe`].
+    fn observe_around(
+        &mut self,
+        table: Option<TableSeen>,
+    ) -> impl Future<Output = Result<Observed, KernelError>>;
 
     /// Values of `/proc/sys`, of those that are there.
     ///

@@ -154,6 +154,18 @@ impl Netlink {
     where
         I: NetlinkSerializable + NetlinkDeserializable + Debug + Into<NetlinkPayload<I>>,
     {
+        self.get_with(message, decode)
+    }
+
+    /// Asks for one thing, read by the caller.
+    pub(super) fn get_with<I, T>(
+        &mut self,
+        message: I,
+        read: impl Fn(&NetlinkHeader, &[u8]) -> Result<T, KernelError>,
+    ) -> Result<Option<T>, KernelError>
+    where
+        I: NetlinkSerializable + Into<NetlinkPayload<I>>,
+    {
         let mut buffer = Vec::new();
         let sequence = self.pack(&mut buffer, message, 0);
         self.socket.send_to(&buffer, &SocketAddr::new(0, 0), 0).map_err(|error| failed("send", &error))?;
@@ -172,7 +184,7 @@ impl Netlink {
                         });
                     }
                     None if i32::from(header.message_type) == libc::NLMSG_ERROR => {}
-                    None => found = Some(decode(&header, payload)?),
+                    None => found = Some(read(&header, payload)?),
                 }
             }
         }
@@ -184,8 +196,20 @@ impl Netlink {
     where
         I: NetlinkSerializable + NetlinkDeserializable + Debug + Clone + Into<NetlinkPayload<I>>,
     {
+        self.dump_with(request, decode)
+    }
+
+    /// Asks for everything of a kind, each message read by the caller.
+    pub(super) fn dump_with<I, T>(
+        &mut self,
+        request: &I,
+        read: impl Fn(&NetlinkHeader, &[u8]) -> Result<T, KernelError>,
+    ) -> Result<Vec<T>, KernelError>
+    where
+        I: NetlinkSerializable + Clone + Into<NetlinkPayload<I>>,
+    {
         for _ in 0..DUMP_ATTEMPTS {
-            if let Some(found) = self.dump_once(request.clone())? {
+            if let Some(found) = self.dump_once(request.clone(), &read)? {
                 return Ok(found);
             }
         }
@@ -196,9 +220,13 @@ impl Netlink {
     }
 
     /// Nothing where something changed while the kernel was telling.
-    fn dump_once<I>(&mut self, request: I) -> Result<Option<Vec<I>>, KernelError>
+    fn dump_once<I, T>(
+        &mut self,
+        request: I,
+        read: impl Fn(&NetlinkHeader, &[u8]) -> Result<T, KernelError>,
+    ) -> Result<Option<Vec<T>>, KernelError>
     where
-        I: NetlinkSerializable + NetlinkDeserializable + Debug + Into<NetlinkPayload<I>>,
+        I: NetlinkSerializable + Into<NetlinkPayload<I>>,
     {
         let mut buffer = Vec::new();
         let sequence = self.pack(&mut buffer, request, NLM_F_DUMP);
@@ -225,7 +253,7 @@ impl Netlink {
                         reason: refusal.reason,
                     });
                 }
-                found.push(decode(&header, payload)?);
+                found.push(read(&header, payload)?);
             }
         }
     }

@@ -76,7 +76,7 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         }
         let mut observed = match self.belief.observed.take() {
             Some(observed) => observed,
-            None => self.kernel.observe(&[]).await.map_err(refused)?,
+            None => self.kernel.observe().await.map_err(refused)?,
         };
         let target = self.target(config, &observed);
         let before = self.belief.wanted.as_ref().map(|(target, facts)| (target, facts));

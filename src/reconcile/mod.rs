@@ -12,6 +12,7 @@
 
 mod carry_out;
 mod change;
+mod repair;
 mod run;
 
 use std::collections::BTreeMap;
@@ -174,4 +175,6 @@ pub trait Supervisor {
     fn alive(&mut self);
     /// What a person should know in one line.
     fn status(&mut self, line: &str);
+    /// A great change is over: memory that it took can go back.
+    fn relieved(&mut self) {}
 }

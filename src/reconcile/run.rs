@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::carry_out::Belief;
 use super::change::{Answer, ChangeError, ChangeSummary, StepReport, milliseconds};
+use super::repair::Rest;
 use super::{Change, Edit, Engines, Handle, Published, QUEUE, Request, Supervisor};
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, Faults, changes};
@@ -23,11 +24,8 @@ use crate::store::{Generation, Generations};
 
 /// How often the loop says that it is alive and asks whether somebody changed our table.
 const TICK: Duration = Duration::from_secs(1);
-/// How long after an event the loop looks: what belongs together comes together.
-const SETTLE: Duration = Duration::from_millis(50);
-/// How long a configuration that could not be carried out rests, in ticks: doubled each time up to the longest.
-const FIRST_REST: u32 = 1;
-const LONGEST_REST: u32 = 30;
+/// A change of so many objects leaves memory behind that is worth returning.
+const GREAT: usize = 1000;
 
 /// What the loop is told of where it runs.
 #[derive(Debug, Clone)]
@@ -45,22 +43,17 @@ pub struct Surroundings {
 pub struct Loop<K, E, S> {
     pub(super) kernel: K,
     pub(super) engines: E,
-    supervisor: S,
-    store: Generations,
+    pub(super) supervisor: S,
+    pub(super) store: Generations,
     pub(super) surroundings: Surroundings,
     pub(super) published: Arc<ArcSwap<Published>>,
     requests: mpsc::Receiver<Request>,
     pub(super) belief: Belief,
     pub(super) next_target: Option<Target>,
-    config: Config,
-    rest: Rest,
-}
-
-/// When a configuration that could not be carried out is tried again.
-#[derive(Debug, Default)]
-struct Rest {
-    ticks_left: u32,
-    length: u32,
+    pub(super) config: Config,
+    pub(super) rest: Rest,
+    /// Whether a great change was made since the last tick: memory of it can go back.
+    pub(super) owes_memory: bool,
 }
 
 impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
@@ -104,6 +97,7 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             next_target: None,
             config,
             rest: Rest::default(),
+            owes_memory: true,
         };
         Ok((engine, handle))
     }
@@ -129,93 +123,6 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
                 _ = ticks.tick() => self.tick().await,
             }
         }
-    }
-
-    /// The first carrying out: what a predecessor left is made what this router remembers.
-    async fn restore(&mut self) {
-        let generation = self.store.last();
-        tracing::info!(generation, "restoring");
-        self.supervisor.status(&format!("restoring generation {generation}"));
-        self.repair("restored").await;
-    }
-
-    /// Carries the running configuration out again. Says so where there was something to do.
-    async fn repair(&mut self, what: &str) -> bool {
-        let config = self.config.clone();
-        match self.carry_out(&config).await {
-            Ok(done) => {
-                let first = self.published.load().verified.is_none();
-                if !done.is_empty() {
-                    let steps: Vec<&str> = done.iter().take(5).map(|result| result.step.as_str()).collect();
-                    tracing::info!(steps = done.len(), first = ?steps, "{what}");
-                }
-                self.rest = Rest::default();
-                self.publish(|published| {
-                    published.trouble = None;
-                    published.verified.get_or_insert_with(clock::now);
-                    published.repairs += u64::from(!first && !done.is_empty());
-                });
-                if first {
-                    self.supervisor.ready();
-                }
-                let generation = self.published.load().generation;
-                self.supervisor.status(&format!("generation {generation} runs"));
-                true
-            }
-            Err(error) => {
-                self.in_trouble(&error.to_string());
-                false
-            }
-        }
-    }
-
-    fn in_trouble(&mut self, why: &str) {
-        tracing::error!(error = why, "the configuration is not carried out; it will be tried again");
-        self.supervisor.status(&format!("in trouble: {why}"));
-        self.rest.length = (self.rest.length * 2).clamp(FIRST_REST, LONGEST_REST);
-        self.rest.ticks_left = self.rest.length;
-        let since = self.published.load().trouble.as_ref().map_or_else(clock::now, |(_, since)| *since);
-        self.publish(|published| published.trouble = Some((why.to_owned(), since)));
-    }
-
-    /// Says what is new, to whoever reads.
-    fn publish(&mut self, change: impl FnOnce(&mut Published)) {
-        let mut next = Published::clone(&self.published.load());
-        next.links = self.links();
-        change(&mut next);
-        self.published.store(Arc::new(next));
-    }
-
-    async fn tick(&mut self) {
-        self.supervisor.alive();
-        if self.published.load().trouble.is_some() {
-            self.rest.ticks_left = self.rest.ticks_left.saturating_sub(1);
-            if self.rest.ticks_left == 0 {
-                self.belief.observed = None;
-                self.repair("carried out at last").await;
-            }
-        } else if self.kernel.is_stale().unwrap_or(true) {
-            self.repair("put right").await;
-        }
-    }
-
-    /// Looks again after something happened that the loop did not do.
-    async fn look(&mut self, happened: Happened) {
-        tokio::time::sleep(SETTLE).await;
-        let before = self.belief.wanted.as_ref().map(|(target, _)| target.surroundings.links.clone());
-        self.belief.observed = None;
-        let repaired = self.repair("put right after a change of devices, addresses or routes").await;
-        if !repaired {
-            return;
-        }
-        let carriers = before.unwrap_or_default();
-        let after = self.links();
-        let came_back: BTreeSet<u32> = after
-            .iter()
-            .filter(|(id, link)| link.carrier && carriers.get(*id).is_none_or(|before| !before.carrier))
-            .map(|(_, link)| link.device.index)
-            .collect();
-        self.announce(|index| came_back.contains(&index) || happened.announce.contains(&index)).await;
     }
 
     async fn answer(&mut self, request: Request) {
@@ -348,6 +255,7 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             took_ms = milliseconds(took),
             "generation"
         );
+        self.owes_memory |= generation.added + generation.changed + generation.removed >= GREAT;
         let first = self.published.load().verified.is_none();
         let known = Arc::new(self.store.known().iter().cloned().collect());
         let config = self.config.clone();

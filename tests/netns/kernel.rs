@@ -50,7 +50,7 @@ impl Hands {
     }
 
     async fn facts(&mut self, config: &Config) -> Facts {
-        let links = self.kernel.observe(&[]).await.unwrap().links;
+        let links = self.kernel.observe().await.unwrap().links;
         let surroundings = Surroundings {
             links: find_links(config.interfaces(), links.values()),
             capabilities: self.capabilities,
@@ -62,7 +62,9 @@ impl Hands {
 
     async fn observe(&mut self, facts: &Facts) -> Observed {
         let sysctls: Vec<_> = facts.sysctls.keys().cloned().collect();
-        self.kernel.observe(&sysctls).await.unwrap()
+        let mut observed = self.kernel.observe().await.unwrap();
+        observed.sysctls = self.kernel.read_sysctls(&sysctls).unwrap();
+        observed
     }
 
     /// Carries facts out, and checks that both ways of reading back show them.

@@ -18,7 +18,7 @@ use rtnetlink::packet_core::{DefaultNla, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, 
 use rustables::MsgType;
 
 use super::rule::{self, RuleMessageBytes};
-use super::set::{self, Element};
+use super::set;
 use super::simple;
 use crate::kernel::attribute::{nested, text, u32_be};
 use crate::kernel::netlink::Netlink;
@@ -229,16 +229,16 @@ pub(super) fn netfilter(message: NfTablesMessage) -> NetfilterMessage {
 }
 
 fn element_messages(name: &Name, elements: &[(Key, Target)]) -> Vec<SetElementMessage> {
-    let all: Vec<Element> = elements.iter().flat_map(|(key, target)| set::encode(key, target)).collect();
-    all.chunks(ELEMENTS)
-        .map(|chunk| SetElementMessage {
-            attributes: vec![
-                SetElementList::Table(TABLE.to_owned()),
-                SetElementList::Set(name.to_string()),
-                SetElementList::Elements(chunk.to_vec()),
-            ],
-        })
-        .collect()
+    let message = |chunk: &[(Key, Target)]| {
+        let elements = chunk.iter().flat_map(|(key, target)| set::encode(key, target)).collect();
+        let attributes = vec![
+            SetElementList::Table(TABLE.to_owned()),
+            SetElementList::Set(name.to_string()),
+            SetElementList::Elements(elements),
+        ];
+        SetElementMessage { attributes }
+    };
+    elements.chunks(ELEMENTS).map(message).collect()
 }
 
 /// NFTA_FLOWTABLE_TABLE, _NAME, _HOOK with number, priority and devices.

@@ -13,7 +13,7 @@ use rtnetlink::packet_core::{DefaultNla, Nla as _, NlasIterator};
 
 use super::batch::netfilter;
 use super::rule::fingerprint;
-use super::set;
+use super::{element, set};
 use crate::kernel::KernelError;
 use crate::kernel::attribute::text;
 use crate::kernel::netlink::Netlink;
@@ -210,22 +210,15 @@ fn element_request(name: &Name, elements: Option<Vec<set::Element>>) -> Netfilte
     netfilter(NfTablesMessage::GetSetElement(SetElementMessage { attributes }))
 }
 
-fn elements_of(message: NetfilterMessage) -> Vec<set::Element> {
-    let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(message)) = message.inner else {
-        return Vec::new();
-    };
-    let list = |attribute| match attribute {
-        SetElementList::Elements(elements) => elements,
-        _ => Vec::new(),
-    };
-    message.attributes.into_iter().flat_map(list).collect()
-}
-
 /// One set with its elements; nothing where one of them cannot be ours.
 pub(super) fn set(netlink: &mut Netlink, name: &Name, kind: SetKind) -> Result<Option<Set>, KernelError> {
-    let messages = netlink.dump(&element_request(name, None))?;
-    let elements: Vec<set::Element> = messages.into_iter().flat_map(elements_of).collect();
-    Ok(set::decode(kind, &elements).map(|elements| Set { kind, elements }))
+    let request = element_request(name, None);
+    let messages = netlink.dump_with(&request, |_, payload| Ok(element::read(kind, payload)))?;
+    let elements = messages
+        .into_iter()
+        .collect::<Option<Vec<_>>>()
+        .and_then(|messages| element::collect(kind, messages.into_iter().flatten()));
+    Ok(elements.map(|elements| Set { kind, elements }))
 }
 
 /// Whether the elements of a kind of set cannot be asked for one by one.
@@ -242,9 +235,10 @@ pub(super) fn element(
 ) -> Result<Option<Target>, KernelError> {
     // Only the key is asked for; what it leads to is the answer.
     let request = set::encode(key, &Target::Member);
-    let Some(message) = netlink.get(element_request(name, Some(request)))? else { return Ok(None) };
-    let found = set::decode(kind, &elements_of(message)).unwrap_or_default();
-    Ok(found.get(key).cloned())
+    let request = element_request(name, Some(request));
+    let answer = netlink.get_with(request, |_, payload| Ok(element::read(kind, payload)))?;
+    let found = answer.flatten().and_then(|found| element::collect(kind, found.into_iter()));
+    Ok(found.and_then(|found| found.get(key).cloned()))
 }
 
 /// The flowtable of our table, if it is there.

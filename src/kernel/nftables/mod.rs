@@ -5,6 +5,7 @@
 
 mod batch;
 mod dump;
+mod element;
 mod expression;
 mod operation;
 mod rule;

@@ -1,4 +1,4 @@
-//! Sets and their elements, to and from nf_tables messages.
+//! Sets, and elements to nf_tables messages.
 //!
 //! Keys of several fields are padded to four octets each, as registers are. Ranges of such keys carry their first and
 //! their last key; ranges of single values are told by where they begin and where the gap behind them begins.
@@ -7,13 +7,13 @@ use std::net::Ipv4Addr;
 
 use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, SetAttribute, SetDescription, SetElementAttribute, SetElementFlags,
-    SetFlags, Verdict as Code, VerdictAttribute,
+    SetFlags,
 };
 use rtnetlink::packet_core::DefaultNla;
 
 use super::expression::verdict_attributes;
 use crate::kernel::attribute::{nested, u32_be};
-use crate::plan::facts::{Elements, Key, Name, SetKind, TABLE, Target, Verdict};
+use crate::plan::facts::{Key, Name, SetKind, TABLE, Target, Verdict};
 
 /// The types of nft(8) that sets tell for their listing.
 const TYPE_VERDICT: u32 = 0xffff_ff00;
@@ -29,7 +29,7 @@ const DATA_IN_HOST_ORDER: [u8; 6] = [1, 4, 1, 0, 0, 0];
 const FIELD_LENGTH: u16 = 1;
 const LIST_ELEMENT: u16 = 1;
 /// The comment of an element (nft: NFTNL_UDATA_SET_ELEM_COMMENT) that says that its connections outlive it.
-const KEEP: [u8; 7] = [0, 5, b'k', b'e', b'e', b'p', 0];
+pub(super) const KEEP: [u8; 7] = [0, 5, b'k', b'e', b'e', b'p', 0];
 
 /// One set element's attributes.
 pub(super) type Element = ListAttribute<SetElementAttribute>;
@@ -217,137 +217,4 @@ fn next(octets: &[u8]) -> Option<Vec<u8>> {
         }
     }
     None
-}
-
-/// An element as the kernel shows it.
-#[derive(Debug, Default)]
-struct Seen {
-    first: Vec<u8>,
-    last: Option<Vec<u8>>,
-    data: Option<Vec<u8>>,
-    chain: Option<String>,
-    is_end: bool,
-    keep: bool,
-}
-
-/// The elements of a set that the kernel shows; nothing where one of them cannot be one of ours.
-pub(super) fn decode(kind: SetKind, elements: &[Element]) -> Option<Elements> {
-    let mut seen: Vec<Seen> = elements.iter().map(see).collect::<Option<_>>()?;
-    if matches!(kind, SetKind::AddressRanges | SetKind::PortRanges) {
-        return ranges(kind, &mut seen);
-    }
-    seen.into_iter().map(|element| Some((key(kind, &element)?, target(kind, &element)?))).collect()
-}
-
-fn see(element: &Element) -> Option<Seen> {
-    let ListAttribute::Element(attributes) = element else { return None };
-    let mut seen = Seen::default();
-    for attribute in attributes {
-        match attribute {
-            SetElementAttribute::Key(DataAttribute::Value(octets)) => seen.first.clone_from(octets),
-            SetElementAttribute::KeyEnd(data) => seen.last = data.first().map(nla_value),
-            SetElementAttribute::Data(DataAttribute::Value(octets)) => seen.data = Some(octets.clone()),
-            SetElementAttribute::Data(DataAttribute::Verdict(verdict)) => seen.chain = goto(verdict),
-            SetElementAttribute::Flags(flags) => seen.is_end = flags.contains(SetElementFlags::IntervalEnd),
-            SetElementAttribute::UserData(data) => seen.keep = *data == KEEP,
-            _ => {}
-        }
-    }
-    Some(seen)
-}
-
-fn nla_value(nla: &DefaultNla) -> Vec<u8> {
-    use rtnetlink::packet_core::Nla as _;
-    let mut octets = vec![0; nla.value_len()];
-    nla.emit_value(&mut octets);
-    octets
-}
-
-fn goto(verdict: &[VerdictAttribute]) -> Option<String> {
-    match verdict {
-        [VerdictAttribute::Code(Code::Goto), VerdictAttribute::Chain(chain)] => Some(chain.clone()),
-        _ => None,
-    }
-}
-
-fn key(kind: SetKind, seen: &Seen) -> Option<Key> {
-    let last = seen.last.as_ref().unwrap_or(&seen.first);
-    match kind {
-        SetKind::AddressToAddress | SetKind::AddressToChain | SetKind::AddressToMark => {
-            Some(Key::Address(address(&seen.first)?))
-        }
-        SetKind::EndpointToEndpoint => {
-            let (address, protocol, port) = endpoint(&seen.first)?;
-            Some(Key::Endpoint(address, protocol, port))
-        }
-        SetKind::EndpointRangeToAddress | SetKind::EndpointRanges => {
-            let ((address, protocol, first), (_, _, last)) = (endpoint(&seen.first)?, endpoint(last)?);
-            Some(Key::EndpointRange(address, protocol, first, last))
-        }
-        SetKind::SourcedEndpointRanges => {
-            let (from, rest) = seen.first.split_at_checked(4)?;
-            let (to, last) = last.split_at_checked(4)?;
-            let ((on, protocol, first), (_, _, last)) = (endpoint(rest)?, endpoint(last)?);
-            Some(Key::SourcedEndpointRange(address(from)?, address(to)?, on, protocol, first, last))
-        }
-        SetKind::AddressRanges | SetKind::PortRanges => None,
-    }
-}
-
-fn target(kind: SetKind, seen: &Seen) -> Option<Target> {
-    let data = seen.data.as_deref();
-    match kind {
-        SetKind::AddressToAddress | SetKind::EndpointRangeToAddress => {
-            Some(Target::Address { address: address(data?)?, keep: seen.keep })
-        }
-        SetKind::AddressToChain => Some(Target::Chain(seen.chain.as_deref()?.into())),
-        SetKind::AddressToMark => Some(Target::Mark(u32::from_ne_bytes(data?.try_into().ok()?))),
-        SetKind::EndpointToEndpoint => {
-            let [a, b, c, d, high, low, ..] = *data? else { return None };
-            Some(Target::Endpoint(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low])))
-        }
-        _ => Some(Target::Member),
-    }
-}
-
-fn address(octets: &[u8]) -> Option<Ipv4Addr> {
-    <[u8; 4]>::try_from(octets).ok().map(Ipv4Addr::from)
-}
-
-fn endpoint(octets: &[u8]) -> Option<(Ipv4Addr, u8, u16)> {
-    let [a, b, c, d, protocol, _, _, _, high, low, ..] = *octets else { return None };
-    Some((Ipv4Addr::new(a, b, c, d), protocol, u16::from_be_bytes([high, low])))
-}
-
-/// Ranges from where they begin and where the gaps begin.
-fn ranges(kind: SetKind, seen: &mut [Seen]) -> Option<Elements> {
-    seen.sort_by(|a, b| (&a.first, a.is_end).cmp(&(&b.first, b.is_end)));
-    let mut elements = Elements::new();
-    let mut begin: Option<&[u8]> = None;
-    for element in seen.iter() {
-        match (begin.take(), element.is_end) {
-            (None, false) => begin = Some(&element.first),
-            (Some(first), true) => {
-                elements.insert(range(kind, first, Some(&element.first))?, Target::Member);
-            }
-            // The gap before the first range, which nft tells and we do not.
-            (None, true) => {}
-            (Some(_), false) => return None,
-        }
-    }
-    if let Some(first) = begin {
-        elements.insert(range(kind, first, None)?, Target::Member);
-    }
-    Some(elements)
-}
-
-fn range(kind: SetKind, first: &[u8], behind: Option<&[u8]>) -> Option<Key> {
-    if kind == SetKind::PortRanges {
-        let port = |octets: &[u8]| <[u8; 2]>::try_from(octets).ok().map(u16::from_be_bytes);
-        let last = behind.map_or(Some(u16::MAX), |behind| port(behind)?.checked_sub(1))?;
-        return Some(Key::PortRange(port(first)?, last));
-    }
-    let number = |octets: &[u8]| address(octets).map(u32::from);
-    let last = behind.map_or(Some(u32::MAX), |behind| number(behind)?.checked_sub(1))?;
-    Some(Key::AddressRange(address(first)?, last.into()))
 }

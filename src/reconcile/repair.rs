@@ -1,0 +1,120 @@
+//! What the loop does unasked: carries the configuration out at start, after an event, and where somebody changed what
+//! is ours. Called by the loop.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::run::Loop;
+use super::{Engines, Published, Supervisor};
+use crate::clock;
+use crate::kernel::{Happened, Kernel};
+
+/// How long after an event the loop looks: what belongs together comes together.
+const SETTLE: Duration = Duration::from_millis(50);
+/// How long a configuration that could not be carried out rests, in ticks: doubled each time up to the longest.
+const FIRST_REST: u32 = 1;
+const LONGEST_REST: u32 = 30;
+
+/// When a configuration that could not be carried out is tried again.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    ticks_left: u32,
+    length: u32,
+}
+
+impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
+    /// The first carrying out: what a predecessor left is made what this router remembers.
+    pub(super) async fn restore(&mut self) {
+        let generation = self.store.last();
+        tracing::info!(generation, "restoring");
+        self.supervisor.status(&format!("restoring generation {generation}"));
+        self.repair("restored").await;
+    }
+
+    /// Carries the running configuration out again. Says so where there was something to do.
+    pub(super) async fn repair(&mut self, what: &str) -> bool {
+        let config = self.config.clone();
+        match self.carry_out(&config).await {
+            Ok(done) => {
+                let first = self.published.load().verified.is_none();
+                if !done.is_empty() {
+                    let steps: Vec<&str> = done.iter().take(5).map(|result| result.step.as_str()).collect();
+                    tracing::info!(steps = done.len(), first = ?steps, "{what}");
+                }
+                self.rest = Rest::default();
+                self.publish(|published| {
+                    published.trouble = None;
+                    published.verified.get_or_insert_with(clock::now);
+                    published.repairs += u64::from(!first && !done.is_empty());
+                });
+                if first {
+                    self.supervisor.ready();
+                }
+                let generation = self.published.load().generation;
+                self.supervisor.status(&format!("generation {generation} runs"));
+                true
+            }
+            Err(error) => {
+                self.in_trouble(&error.to_string());
+                false
+            }
+        }
+    }
+
+    fn in_trouble(&mut self, why: &str) {
+        tracing::error!(error = why, "the configuration is not carried out; it will be tried again");
+        self.supervisor.status(&format!("in trouble: {why}"));
+        self.rest.length = (self.rest.length * 2).clamp(FIRST_REST, LONGEST_REST);
+        self.rest.ticks_left = self.rest.length;
+        let since = self.published.load().trouble.as_ref().map_or_else(clock::now, |(_, since)| *since);
+        self.publish(|published| published.trouble = Some((why.to_owned(), since)));
+    }
+
+    /// Says what is new, to whoever reads.
+    pub(super) fn publish(&mut self, change: impl FnOnce(&mut Published)) {
+        let mut next = Published::clone(&self.published.load());
+        next.links = self.links();
+        change(&mut next);
+        self.published.store(Arc::new(next));
+    }
+
+    pub(super) async fn tick(&mut self) {
+        self.supervisor.alive();
+        if std::mem::take(&mut self.owes_memory) {
+            self.supervisor.relieved();
+        }
+        if self.published.load().trouble.is_some() {
+            self.rest.ticks_left = self.rest.ticks_left.saturating_sub(1);
+            if self.rest.ticks_left == 0 {
+                self.belief.observed = None;
+                self.repair("carried out at last").await;
+            }
+        } else if self.kernel.is_stale().unwrap_or(true) {
+            self.repair("put right").await;
+        }
+    }
+
+    /// Looks again after something happened that the loop did not do.
+    pub(super) async fn look(&mut self, happened: Happened) {
+        tokio::time::sleep(SETTLE).await;
+        let before = self.belief.wanted.as_ref().map(|(target, _)| target.surroundings.links.clone());
+        // Our table says itself whether it changed.
+        let table = self.belief.observed.take().map(|observed| observed.table);
+        if let Some(table) = table {
+            self.belief.observed = self.kernel.observe_around(table).await.ok();
+        }
+        let repaired = self.repair("put right after a change of devices, addresses or routes").await;
+        if !repaired {
+            return;
+        }
+        let carriers = before.unwrap_or_default();
+        let after = self.links();
+        let came_back: BTreeSet<u32> = after
+            .iter()
+            .filter(|(id, link)| link.carrier && carriers.get(*id).is_none_or(|before| !before.carrier))
+            .map(|(_, link)| link.device.index)
+            .collect();
+        self.announce(|index| came_back.contains(&index) || happened.announce.contains(&index)).await;
+    }
+}
