@@ -30,8 +30,7 @@ pub type Number = u64;
 pub struct Generation {
     /// The number.
     pub generation: Number,
-    /// When it was acknowledged, in seconds since 1970.
-    #[schemars(with = "u64")]
+    /// When it was acknowledged.
     pub time: Timestamp,
     /// How it came: `replace`, `patch`, `rollback to N`, `first boot`.
     pub origin: String,
