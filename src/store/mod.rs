@@ -5,6 +5,7 @@
 
 pub mod generations;
 pub mod journal;
+pub mod leases;
 
 pub use generations::{Generation, Generations};
 pub use journal::{Journal, StoreError};
