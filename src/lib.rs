@@ -14,6 +14,7 @@
 //! - [`config`]: bytes become a valid, normalised `Config`, or a list of every fault. Pure.
 //! - [`plan`]: what the kernel should be, less what it is. Pure.
 //! - [`kernel`]: the only writer to the kernel; it reads back what came of it.
+//! - [`dhcp`]: addresses for the guests, by the configuration and by leases.
 //! - [`reconcile`]: the loop that owns them all: one path for boot, change, rollback and repair.
 //! - [`api`]: the door: HTTP to a value or a refusal.
 //! - [`engines`]: DHCP and DNS side by side.
@@ -34,6 +35,8 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "router")]
 pub mod daemon;
+#[cfg(feature = "router")]
+pub mod dhcp;
 #[cfg(feature = "router")]
 pub mod engines;
 #[cfg(feature = "router")]

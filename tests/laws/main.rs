@@ -9,5 +9,6 @@
 
 mod config;
 mod generate;
+mod leases;
 mod plan;
 mod reconcile;
