@@ -15,6 +15,7 @@
     reason = "a test runs programs, and says what went wrong by panicking"
 )]
 
+mod dhcp;
 mod kernel;
 mod lab;
 
