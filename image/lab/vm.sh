@@ -1,0 +1,96 @@
+# shellcheck shell=bash
+# The machine: QEMU with the image's kernel, initramfs and root. Sourced by image/run and tests/qemu/run, after net.sh.
+
+# What a machine is started with; whoever sources this changes it before vm_start.
+VM_ROOT=$OUT/root.erofs
+VM_MEMORY=96
+VM_ACCELERATOR=tcg
+# A copy of $OUT/data.ext4 that keeps the state; empty: the machine has no data disk.
+VM_DATA=
+# A file with the first configuration; empty: the machine gets none.
+VM_CONFIG=
+# More words for the kernel.
+VM_APPEND=
+# NETWORK=MAC, in the order of the PCI slots.
+VM_NICS=()
+
+VM_PID=
+
+# vm_start NAME: starts the machine in the lab. Its console is in $LAB_DIR/NAME.console, and open at NAME.socket.
+vm_start() {
+    local name=$1 nic network arguments
+    VM_CONSOLE=$LAB_DIR/$name.console
+    VM_SOCKET=$LAB_DIR/$name.socket
+    # No device that is not asked for; a crash ends QEMU instead of starting the machine again.
+    arguments=(
+        -accel "$VM_ACCELERATOR" -cpu max -M q35 -smp 2 -m "$VM_MEMORY"
+        -nodefaults -no-user-config -display none -no-reboot
+        -kernel "$OUT/vmlinuz" -initrd "$OUT/initrd" -append "$(<"$OUT/cmdline")${VM_APPEND:+ $VM_APPEND}"
+        -drive "if=none,id=root,file=$VM_ROOT,format=raw,readonly=on" -device 'virtio-blk-pci,drive=root'
+        -object 'rng-random,id=rng,filename=/dev/urandom' -device 'virtio-rng-pci,rng=rng'
+        -chardev "socket,id=console,path=$VM_SOCKET,server=on,wait=off,logfile=$VM_CONSOLE" -serial chardev:console
+    )
+    if [[ -n $VM_DATA ]]; then
+        arguments+=(-drive "if=none,id=data,file=$VM_DATA,format=raw" -device 'virtio-blk-pci,drive=data')
+    fi
+    if [[ -n $VM_CONFIG ]]; then
+        arguments+=(-smbios "type=11,value=io.systemd.credential.binary:vrouter.config=$(base64 -w 0 "$VM_CONFIG")")
+    fi
+    for nic in "${VM_NICS[@]}"; do
+        network=${nic%%=*}
+        arguments+=(
+            -netdev "tap,id=$network,ifname=tap-$network,script=no,downscript=no"
+            -device "virtio-net-pci,netdev=$network,mac=${nic#*=},romfile="
+        )
+    done
+    start_inside net "$name" qemu-system-x86_64 "${arguments[@]}"
+    VM_PID=$STARTED
+    VM_LOG=$LAB_DIR/$name.log
+}
+
+# vm_alive: whether the machine runs.
+vm_alive() {
+    kill -0 "$VM_PID" 2>/dev/null
+}
+
+# vm_power_cut: ends the machine as a pulled plug does.
+vm_power_cut() {
+    kill -KILL "$VM_PID" 2>/dev/null || true
+    wait "$VM_PID" 2>/dev/null || true
+}
+
+# vm_until WHAT SECONDS COMMAND...: waits until a command succeeds; a machine that is gone or too slow is a failure.
+vm_until() {
+    local what=$1 limit=$((SECONDS + $2))
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        if ! vm_alive; then
+            vm_words
+            fail "the machine ended while waiting until $what; its last words are above"
+        fi
+        if ((SECONDS >= limit)); then
+            vm_words
+            fail "waited in vain until $what; the machine's last words are above"
+        fi
+        sleep 0.1
+    done
+}
+
+# vm_words: the end of what QEMU and the machine said.
+vm_words() {
+    tail -n 30 "$VM_LOG" "$VM_CONSOLE" >&2 2>/dev/null || true
+}
+
+# vm_choose_kvm: uses KVM if it works. A device that opens proves nothing: some hosts hang in the first instruction,
+# so a kernel without a root, which gives up and ends QEMU, has to do so first.
+vm_choose_kvm() {
+    local limit=15
+    [[ -w /dev/kvm ]] || fail "--kvm: /dev/kvm is not there or not yours; without --kvm the machine is emulated"
+    step "trying KVM for at most $limit s"
+    if timeout --kill-after=1 "$limit" qemu-system-x86_64 -accel kvm -cpu max -M q35 -m 96 -nodefaults -no-user-config \
+        -display none -no-reboot -kernel "$OUT/vmlinuz" -append 'panic=-1 quiet' >/dev/null 2>&1; then
+        VM_ACCELERATOR=kvm
+    else
+        fail "--kvm: a tiny guest did not come to its end within $limit s; without --kvm the machine is emulated"
+    fi
+}
