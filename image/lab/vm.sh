@@ -16,11 +16,13 @@ VM_NICS=()
 
 VM_PID=
 
-# vm_start NAME: starts the machine in the lab. Its console is in $LAB_DIR/NAME.console, and open at NAME.socket.
+# vm_start NAME: starts the machine in the lab. Its console is in $LAB_DIR/NAME.console, and open at NAME.socket;
+# QEMU's monitor is at NAME.monitor.
 vm_start() {
     local name=$1 nic network arguments
     VM_CONSOLE=$LAB_DIR/$name.console
     VM_SOCKET=$LAB_DIR/$name.socket
+    VM_MONITOR=$LAB_DIR/$name.monitor
     # No device that is not asked for; a crash ends QEMU instead of starting the machine again.
     arguments=(
         -accel "$VM_ACCELERATOR" -cpu max -M q35 -smp 2 -m "$VM_MEMORY"
@@ -29,6 +31,7 @@ vm_start() {
         -drive "if=none,id=root,file=$VM_ROOT,format=raw,readonly=on" -device 'virtio-blk-pci,drive=root'
         -object 'rng-random,id=rng,filename=/dev/urandom' -device 'virtio-rng-pci,rng=rng'
         -chardev "socket,id=console,path=$VM_SOCKET,server=on,wait=off,logfile=$VM_CONSOLE" -serial chardev:console
+        -monitor "unix:$VM_MONITOR,server=on,wait=off"
     )
     if [[ -n $VM_DATA ]]; then
         arguments+=(-drive "if=none,id=data,file=$VM_DATA,format=raw" -device 'virtio-blk-pci,drive=data')
@@ -57,6 +60,11 @@ vm_alive() {
 vm_power_cut() {
     kill -KILL "$VM_PID" 2>/dev/null || true
     wait "$VM_PID" 2>/dev/null || true
+}
+
+# vm_press_power_button: asks the machine to end in order, as `virsh shutdown` does.
+vm_press_power_button() {
+    socat -t 1 - "UNIX-CONNECT:$VM_MONITOR" <<<system_powerdown >/dev/null
 }
 
 # vm_until WHAT SECONDS COMMAND...: waits until a command succeeds; a machine that is gone or too slow is a failure.
