@@ -11,6 +11,12 @@ export LC_ALL=C
 # Administrators' programs are not in everybody's path.
 PATH=$PATH:/usr/sbin:/sbin
 
+# What a build runs. libclang and the kernel's headers: the bindings to nftables are generated.
+BUILD_PACKAGES=(
+    binutils ca-certificates cpio dpkg e2fsprogs erofs-utils kmod zstd
+    gcc libc6-dev linux-libc-dev libclang1-14
+)
+
 # One line of progress with the seconds since the start.
 step() {
     printf '[%4d s] %s\n' "$SECONDS" "$*" >&2

@@ -3,12 +3,16 @@
 
 # download_packages: fetches what `packages` names and the kernel into $OUT/packages; once, until `--update`.
 download_packages() {
-    local folder=$OUT/packages wanted kernel key
+    local folder=$OUT/packages wanted kernel key codename
     wanted=$(entries "$IMAGE_DIR/packages")
     key=$(printf '%s\n' "$wanted" | sha256sum)
     if [[ -z ${UPDATE:-} && -e $folder/complete && $(<"$folder/complete") == "$key" ]]; then
         return 0
     fi
+    # shellcheck source=/dev/null
+    codename=$(source /etc/os-release && echo "${VERSION_CODENAME:-without a name}")
+    [[ $codename == bookworm ]] ||
+        fail "the image is made of packages of Debian 12 (bookworm), and this system is $codename; build it in a container of Debian 12"
     fresh_lists
     # The meta package names the newest kernel.
     kernel=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null |
