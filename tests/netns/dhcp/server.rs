@@ -91,7 +91,7 @@ async fn run(state: &Path, mut orders: mpsc::UnboundedReceiver<Order>) {
         match order {
             Order::Apply(document, answer) => {
                 let config = Config::default().replace(document).unwrap_or_else(|faults| panic!("{faults}"));
-                let observed = kernel.observe(&[]).await.unwrap();
+                let observed = kernel.observe().await.unwrap();
                 let links = find_links(config.interfaces(), observed.links.values());
                 let snapshot = Arc::new(Snapshot::new(&config, &links));
                 let _ = answer.send(service.apply(snapshot).await.map_err(|error| error.to_string()));
