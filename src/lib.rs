@@ -15,6 +15,7 @@
 //! - [`plan`]: what the kernel should be, less what it is. Pure.
 //! - [`kernel`]: the only writer to the kernel; it reads back what came of it.
 //! - [`dhcp`]: addresses for the guests, by the configuration and by leases.
+//! - [`dns`]: names for the guests, by itself or by asking forwarders.
 //! - [`reconcile`]: the loop that owns them all: one path for boot, change, rollback and repair.
 //! - [`api`]: the door: HTTP to a value or a refusal.
 //! - [`engines`]: DHCP and DNS side by side.
@@ -37,6 +38,8 @@ pub mod config;
 pub mod daemon;
 #[cfg(feature = "router")]
 pub mod dhcp;
+#[cfg(feature = "router")]
+pub mod dns;
 #[cfg(feature = "router")]
 pub mod engines;
 #[cfg(feature = "router")]
