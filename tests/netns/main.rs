@@ -16,6 +16,7 @@
 )]
 
 mod dhcp;
+mod dns;
 mod kernel;
 mod lab;
 
