@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UdpSocket};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::engine::Engine;
@@ -22,6 +23,9 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 /// What keeps DNS from being served.
 #[derive(Debug, thiserror::Error)]
 pub enum DnsError {
+    /// The system gave no thread or no event queue.
+    #[error("cannot start DNS: {0}")]
+    Start(io::Error),
     /// An address cannot be listened on.
     #[error("cannot listen on {address} port {PORT} ({transport}) for DNS: {reason}")]
     Listen {
@@ -48,8 +52,9 @@ pub(super) struct Listener {
 }
 
 impl Open {
-    /// Opens both sockets of an address, which need not be there yet. Has to be called within a runtime.
-    pub(super) fn new(address: Ipv4Addr) -> Result<Self, DnsError> {
+    /// Opens both sockets of an address, which need not be there yet.
+    pub(super) fn new(address: Ipv4Addr, runtime: &Handle) -> Result<Self, DnsError> {
+        let _within = runtime.enter();
         let failed = |transport| {
             move |reason| {
                 let transport = match transport {
@@ -67,12 +72,17 @@ impl Open {
     }
 
     /// Starts to answer.
-    pub(super) fn serve(self, engine: &Arc<Engine>, connections: &Arc<Connections>) -> Listener {
+    pub(super) fn serve(
+        self,
+        runtime: &Handle,
+        engine: &Arc<Engine>,
+        connections: &Arc<Connections>,
+    ) -> Listener {
         let Self { udp, tcp } = self;
         Listener {
             tasks: [
-                tokio::spawn(udp::serve(Arc::new(udp), engine.clone())),
-                tokio::spawn(tcp::serve(tcp, engine.clone(), connections.clone())),
+                runtime.spawn(udp::serve(Arc::new(udp), engine.clone())),
+                runtime.spawn(tcp::serve(tcp, engine.clone(), connections.clone())),
             ],
         }
     }
@@ -85,12 +95,18 @@ impl Listener {
     }
 
     /// Ends both tasks; the address is free when this returns.
-    pub(super) async fn close(self) {
-        for task in self.tasks {
-            task.abort();
+    pub(super) async fn close(mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        for task in &mut self.tasks {
             // It ends by being ended.
             let _ = task.await;
         }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 

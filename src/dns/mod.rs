@@ -49,6 +49,7 @@ mod tcp;
 mod udp;
 mod upstream;
 mod wire;
+mod worker;
 mod zones;
 
 pub use listener::DnsError;

@@ -264,9 +264,13 @@ mod tests {
 
     #[test]
     fn records_that_nobody_knows_are_handed_on_as_they_are() {
+        // A type of nobody's, and an HTTPS record whose parameters are out of order (RFC 9460 section 2.2).
         let strange = record(65_280, 60, b"\xff\x00\xc0\x0c anything");
-        let received = read(0, [std::slice::from_ref(&strange), &[], &[]]).unwrap();
-        assert_eq!(received.parts().0, strange);
+        let broken = record(kind::HTTPS, 60, b"\x00\x01\x00\x00\x03\x00\x02\x01\xbb\x00\x01\x00\x03\x02h2");
+        for record in [strange, broken] {
+            let received = read(0, [std::slice::from_ref(&record), &[], &[]]).unwrap();
+            assert_eq!(received.parts().0, record);
+        }
     }
 
     #[test]

@@ -14,11 +14,13 @@ use super::snapshot::Snapshot;
 use super::status::{ListenerStatus, Status, UpstreamStatus};
 use super::tcp::Connections;
 use super::upstream::Upstream;
+use super::worker::Worker;
 use crate::clock;
 
 /// DNS for the guests. Listens nowhere until a snapshot is applied.
 #[derive(Debug)]
 pub struct Service {
+    worker: Worker,
     engine: Arc<Engine>,
     connections: Arc<Connections>,
     listeners: Mutex<BTreeMap<Ipv4Addr, Listener>>,
@@ -26,26 +28,23 @@ pub struct Service {
     applying: tokio::sync::Mutex<u32>,
 }
 
-impl Default for Service {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Service {
-    /// A service that listens nowhere and knows nothing.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
+    /// A service that listens nowhere and knows nothing. Starts the thread that it runs on.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn new() -> Result<Self, DnsError> {
+        Ok(Self {
+            worker: Worker::start().map_err(DnsError::Start)?,
             engine: Arc::new(Engine::new(clock::moment())),
             connections: Arc::default(),
             listeners: Mutex::default(),
             applying: tokio::sync::Mutex::new(0),
-        }
+        })
     }
 
     /// Puts a snapshot under the service. Sockets that are wanted and open are not touched; the cache, the counters
-    /// and what is known of forwarders stay. Has to be called within a runtime, and may be called from several tasks.
+    /// and what is known of forwarders stay. May be called from several tasks.
     ///
     /// # Errors
     /// A socket cannot be opened; then nothing has changed.
@@ -57,7 +56,7 @@ impl Service {
         };
         let opened: Vec<(Ipv4Addr, Open)> = missing
             .into_iter()
-            .map(|address| Open::new(address).map(|open| (address, open)))
+            .map(|address| Open::new(address, self.worker.handle()).map(|open| (address, open)))
             .collect::<Result<_, _>>()?;
         let before = self.engine.active();
         let groups = if before.snapshot.shares_groups(&snapshot) {
@@ -69,7 +68,7 @@ impl Service {
         let unwanted: Vec<Listener> = {
             let mut listeners = self.listeners();
             for (address, open) in opened {
-                listeners.insert(address, open.serve(&self.engine, &self.connections));
+                listeners.insert(address, open.serve(self.worker.handle(), &self.engine, &self.connections));
             }
             let gone: Vec<Ipv4Addr> =
                 listeners.keys().filter(|address| !snapshot.listeners().contains(address)).copied().collect();
@@ -109,12 +108,9 @@ impl Service {
         }
     }
 
-    /// Closes every socket; the addresses are free when this returns.
+    /// Closes every socket and ends the thread; the addresses are free when this returns.
     pub async fn close(self) {
-        let listeners = std::mem::take(&mut *self.listeners());
-        for listener in listeners.into_values() {
-            listener.close().await;
-        }
+        self.worker.stop().await;
     }
 
     fn listeners(&self) -> MutexGuard<'_, BTreeMap<Ipv4Addr, Listener>> {

@@ -86,9 +86,8 @@ impl Server<'_> {
     /// Runs a test while DNS is served as a document says.
     pub(crate) fn run(lab: &Lab, document: Value, test: impl FnOnce(&Server<'_>) + Send) {
         lab.inside("router", || {
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-            let server = Server { lab, runtime, service: Service::new() };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let server = Server { lab, runtime, service: Service::new().unwrap() };
             server.apply(document).unwrap();
             test(&server);
             let Server { runtime, service, .. } = server;
