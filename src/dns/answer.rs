@@ -60,6 +60,11 @@ impl Question<'_> {
 }
 
 impl Ask {
+    /// The question for the servers of the root, which every forwarder knows.
+    pub(super) fn root_servers() -> Self {
+        Self { group: 0, name: Box::default(), kind: kind::NS, dnssec_ok: false, checking_disabled: false }
+    }
+
     pub(super) fn question(&self) -> Question<'_> {
         let Self { group, name, kind, dnssec_ok, checking_disabled } = self;
         Question {

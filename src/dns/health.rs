@@ -80,9 +80,14 @@ impl Health {
         self.slow_until = Some(now + SLOW);
     }
 
+    /// Something went wrong that is no fault of its.
+    pub(super) fn noted(&mut self, error: String) {
+        self.last_error = Some(error);
+    }
+
     /// Who was asked at `asked` failed now.
     pub(super) fn failed(&mut self, asked: Instant, now: Instant, error: String) {
-        self.last_error = Some(error);
+        self.noted(error);
         if self.has_answered_since(asked) {
             return;
         }

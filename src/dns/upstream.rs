@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::sleep;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, sleep_until, timeout_at};
 
 use super::answer::Ask;
 use super::health::{Health, SILENCE};
@@ -32,6 +33,8 @@ pub(super) struct Upstream {
     health: Mutex<Health>,
     pub(super) queries: AtomicU64,
     pub(super) failures: AtomicU64,
+    /// One at a time finds out if it answers anybody.
+    probing: Semaphore,
 }
 
 /// Why a forwarder gave no answer.
@@ -53,7 +56,13 @@ pub(super) enum Failure {
 
 impl Upstream {
     pub(super) fn new(address: SocketAddrV4) -> Self {
-        Self { address, health: Mutex::default(), queries: AtomicU64::new(0), failures: AtomicU64::new(0) }
+        Self {
+            address,
+            health: Mutex::default(),
+            queries: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            probing: Semaphore::new(1),
+        }
     }
 
     /// Looks at its health, or changes it.
@@ -70,28 +79,46 @@ impl Upstream {
             () = self.patience(asked) => Err(Failure::Silence),
         };
         let now = clock::moment();
-        match &result {
-            Ok(_) => self.health(|health| health.answered(now, now.saturating_duration_since(asked))),
-            Err(Failure::Local(error)) => tracing::warn!(forwarder = %self.address, %error, "cannot ask"),
-            Err(error) => {
-                self.failures.fetch_add(1, Ordering::Relaxed);
-                let was = self.health(|health| {
-                    let was = health.reachable();
-                    health.failed(asked, now, error.to_string());
-                    was != Some(false) && health.reachable() == Some(false)
-                });
-                if was {
-                    tracing::warn!(forwarder = %self.address, %error, "a forwarder is down");
-                }
+        let took = now.saturating_duration_since(asked);
+        let (before, after) = self.health(|health| {
+            let before = health.reachable();
+            match &result {
+                Ok(_) => health.answered(now, took),
+                // That says nothing about the forwarder.
+                Err(error @ Failure::Local(_)) => health.noted(error.to_string()),
+                Err(error) => health.failed(asked, now, error.to_string()),
             }
+            (before, health.reachable())
+        });
+        if let Err(error) = &result {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            if before != after {
+                tracing::warn!(forwarder = %self.address, %error, "a forwarder is down");
+            }
+        } else if before == Some(false) {
+            tracing::info!(forwarder = %self.address, "a forwarder is back");
         }
         result
     }
 
-    /// Waits until there is no more hope: not long where the forwarder says nothing to anybody.
+    /// Waits until there is no more hope: not long where the forwarder says nothing to anybody. One that is asked for
+    /// a name that takes it long is told from one that is gone by a question that takes nobody long.
     async fn patience(&self, asked: Instant) {
-        sleep(SILENCE).await;
-        if self.health(|health| health.has_answered_since(asked)) {
+        let answers = || self.health(|health| health.has_answered_since(asked));
+        let silent_at = asked + SILENCE;
+        sleep(SILENCE / 2).await;
+        if !answers()
+            && let Ok(_permit) = self.probing.try_acquire()
+        {
+            let begun = clock::moment();
+            let probe = timeout_at(silent_at.into(), self.over_udp(&Ask::root_servers(), true)).await;
+            if matches!(probe, Ok(Ok(_) | Err(Failure::Unusable(_)))) {
+                let now = clock::moment();
+                self.health(|health| health.answered(now, now.saturating_duration_since(begun)));
+            }
+        }
+        sleep_until(silent_at.into()).await;
+        if answers() {
             sleep(PATIENCE - SILENCE).await;
         }
     }

@@ -159,6 +159,20 @@ fn without_forwarders_local_names_go_on_and_others_fail_at_once() {
 }
 
 #[test]
+fn a_name_that_takes_long_is_waited_for() {
+    let lab = site();
+    let (first, second) = two_upstreams(&lab);
+    Server::run(&lab, document(json!({})), |server| {
+        // Nobody asks anything else meanwhile: that the forwarders are there is found out.
+        let crawl = server.dig("crawl.example.com A");
+        crawl.is("NOERROR", &["crawl.example.com. A 203.0.113.53"]);
+        assert!(crawl.took > Duration::from_secs(2), "{:?}", crawl.took);
+        assert!(first.count("") + second.count("") >= 1);
+        assert!(server.status().upstreams.iter().all(|upstream| upstream.reachable == Some(true)));
+    });
+}
+
+#[test]
 fn the_longest_domain_says_who_is_asked() {
     let lab = site();
     let (first, second) = two_upstreams(&lab);

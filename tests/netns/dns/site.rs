@@ -11,7 +11,7 @@ use vrouter::config::{Config, Id, json as wire};
 use vrouter::dns::{DnsError, Service, Snapshot, Status};
 use vrouter::plan::facts::{Device, Link};
 
-use crate::lab::{Lab, Said};
+use crate::lab::{Lab, Said, until};
 
 /// The router's address on the first guest network.
 pub(crate) const ROUTER: &str = "10.1.1.1";
@@ -92,8 +92,8 @@ impl Server<'_> {
             test(&server);
             let Server { runtime, service, .. } = server;
             runtime.block_on(service.close());
-            // What was closed is free again.
-            UdpSocket::bind((ROUTER, 53)).unwrap();
+            // What was closed is free again, as soon as no child of another test holds a copy on its way to its own program.
+            until("the port is free", || UdpSocket::bind((ROUTER, 53)).ok());
         });
     }
 
@@ -108,6 +108,13 @@ impl Server<'_> {
         self.service.status()
     }
 
+    /// Waits until nobody listens on an address, as a station sees it.
+    pub(crate) fn is_closed(&self, station: &str, address: &str) {
+        let refused =
+            || self.dig_from(station, address, "+timeout=1 web1.demo.local A").text.contains("refused");
+        until("the port is closed", || refused().then_some(()));
+    }
+
     /// Asks the router from the first guest.
     pub(crate) fn dig(&self, question: &str) -> Dig {
         self.dig_from("guest", ROUTER, question)
@@ -116,7 +123,7 @@ impl Server<'_> {
     /// Asks from any station.
     pub(crate) fn dig_from(&self, station: &str, server: &str, question: &str) -> Dig {
         let begun = Instant::now();
-        let said = self.lab.run(station, &format!("dig @{server} +tries=1 +timeout=8 {question}"));
+        let said = self.lab.run(station, &format!("dig +tries=1 +timeout=8 @{server} {question}"));
         Dig::new(said, begun.elapsed())
     }
 }

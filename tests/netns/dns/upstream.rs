@@ -146,6 +146,10 @@ impl Shared {
                 thread::sleep(Duration::from_millis(800));
                 answer.add_answer(address(60));
             }
+            "crawl" => {
+                thread::sleep(Duration::from_millis(3000));
+                answer.add_answer(address(60));
+            }
             "servfail" => answer.metadata.response_code = ResponseCode::ServFail,
             "noedns" if query.edns.is_some() => {
                 answer.metadata.response_code = ResponseCode::FormErr;
