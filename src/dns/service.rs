@@ -50,6 +50,8 @@ impl Service {
     /// A socket cannot be opened; then nothing has changed.
     pub async fn apply(&self, snapshot: Arc<Snapshot>) -> Result<(), DnsError> {
         let mut next_number = self.applying.lock().await;
+        // A listener whose task ended, which only a bug can do, is opened anew.
+        self.close_where(|_, listener| !listener.is_running()).await;
         let missing: Vec<Ipv4Addr> = {
             let listeners = self.listeners();
             snapshot.listeners().iter().filter(|address| !listeners.contains_key(address)).copied().collect()
@@ -65,19 +67,24 @@ impl Service {
             regroup(&before.groups, snapshot.groups(), &mut next_number)
         };
         self.engine.swap(Active { snapshot: snapshot.clone(), groups });
-        let unwanted: Vec<Listener> = {
+        for (address, open) in opened {
+            let listener = open.serve(self.worker.handle(), &self.engine, &self.connections);
+            self.listeners().insert(address, listener);
+        }
+        self.close_where(|address, _| !snapshot.listeners().contains(address)).await;
+        Ok(())
+    }
+
+    async fn close_where(&self, unwanted: impl Fn(&Ipv4Addr, &Listener) -> bool) {
+        let closed: Vec<Listener> = {
             let mut listeners = self.listeners();
-            for (address, open) in opened {
-                listeners.insert(address, open.serve(self.worker.handle(), &self.engine, &self.connections));
-            }
-            let gone: Vec<Ipv4Addr> =
-                listeners.keys().filter(|address| !snapshot.listeners().contains(address)).copied().collect();
-            gone.iter().filter_map(|address| listeners.remove(address)).collect()
+            let (gone, kept) = std::mem::take(&mut *listeners).into_iter().partition(|(a, l)| unwanted(a, l));
+            *listeners = kept;
+            BTreeMap::into_values(gone).collect()
         };
-        for listener in unwanted {
+        for listener in closed {
             listener.close().await;
         }
-        Ok(())
     }
 
     /// The state of the service.
