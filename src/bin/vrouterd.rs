@@ -12,7 +12,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 use vrouter::daemon::{self, Options};
 
 /// What is written to the journal unless RUST_LOG says otherwise.
-const LOG: &str = "info,hickory_server=warn,hickory_resolver=warn,hickory_net=warn";
+const LOG: &str = "info";
 /// The systemd credential that a router without a memory starts from.
 const CREDENTIAL: &str = "vrouter.config";
 

@@ -87,7 +87,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let services = Arc::new(Services::open(&options.state_dir)?);
     let ports =
         options.listen.iter().filter(|address| !address.ip().is_loopback()).map(SocketAddr::port).collect();
-    let (handle, ended) = start_loop(store, services.clone(), ports).await?;
+    let (handle, mut ended) = start_loop(store, &services, ports).await?;
     if let Some(first) = options.first.filter(|_| !remembers) {
         first_boot(&handle, &first).await;
     }
@@ -107,11 +107,21 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     for listener in listeners {
         servers.spawn(listener.serve(router.clone(), stopping.clone()));
     }
-    let result = signals.wait(&handle, ended).await;
+    let result = signals.wait(&handle, &mut ended).await;
     supervisor::stopping();
     // Whoever is gone already needs not be told.
     let _ = stop.send(true);
-    let _ = tokio::time::timeout(DRAIN, async { while servers.join_next().await.is_some() {} }).await;
+    if tokio::time::timeout(DRAIN, async { while servers.join_next().await.is_some() {} }).await.is_err() {
+        tracing::warn!("requests that are still being answered are cut off");
+    }
+    // The loop ends once nobody can ask it any more, with what it is doing done; then the engines end.
+    drop((servers, router, handle));
+    if result.is_ok() && tokio::time::timeout(DRAIN, ended).await.is_err() {
+        tracing::warn!("the loop is still busy and ends with the process");
+    }
+    if let Some(services) = Arc::into_inner(services) {
+        services.close().await;
+    }
     tracing::info!("ending; the kernel goes on forwarding");
     result
 }
@@ -143,7 +153,7 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
 /// Starts the loop on a thread of its own; the receiver hears when it ends.
 async fn start_loop(
     store: (Generations, Option<Value>),
-    services: Arc<Services>,
+    services: &Services,
     management_ports: BTreeSet<u16>,
 ) -> Result<(Handle, oneshot::Receiver<()>), DaemonError> {
     let (started, handle) = oneshot::channel();
@@ -222,7 +232,7 @@ impl Signals {
     }
 
     /// Waits until the service has to end; a hangup has everything looked at again.
-    async fn wait(&mut self, handle: &Handle, mut ended: oneshot::Receiver<()>) -> Result<(), DaemonError> {
+    async fn wait(&mut self, handle: &Handle, ended: &mut oneshot::Receiver<()>) -> Result<(), DaemonError> {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return Ok(()),
@@ -234,7 +244,7 @@ impl Signals {
                     }
                     supervisor::reloaded();
                 }
-                _ = &mut ended => return Err(DaemonError::LoopEnded),
+                _ = &mut *ended => return Err(DaemonError::LoopEnded),
             }
         }
     }

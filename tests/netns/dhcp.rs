@@ -207,7 +207,9 @@ fn dhclient_rebinds_where_it_cannot_renew() {
     // The server cannot be reached by its address, so the client asks everybody in the end.
     house.lab.ok("guest32", "ip route add blackhole 10.1.1.1/32");
     let folder = tempfile::tempdir().unwrap();
-    let client = Dhclient::start(&house.lab, "guest32", &folder.path().join("leases"), "initial-interval 1;");
+    // Its pauses must not grow past the two seconds between rebinding and the end of the lease.
+    let asks = "initial-interval 1; backoff-cutoff 1;";
+    let client = Dhclient::start(&house.lab, "guest32", &folder.path().join("leases"), asks);
     let (place, _) = client.event("BOUND", 0);
     // It calls this a renewal too.
     let (_, rebound) = client.event("RENEW", place + 1);

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use vrouter::config::{Config, Id, json as wire};
+use vrouter::config::{Config, Id};
 use vrouter::dns::{DnsError, Service, Snapshot, Status};
+use vrouter::merge_patch;
 use vrouter::plan::facts::{Device, Link};
 
 use crate::lab::{Lab, Said, until};
@@ -71,7 +72,7 @@ pub(crate) fn document(patch: Value) -> Value {
         },
         "dns": {"forwarders": ["192.0.2.53", "192.0.2.54"]},
     });
-    wire::merge(&mut document, patch);
+    merge_patch::merge(&mut document, patch);
     document
 }
 
