@@ -17,6 +17,7 @@
 //! - [`dhcp`]: addresses for the guests, by the configuration and by leases.
 //! - [`dns`]: names for the guests, by itself or by asking forwarders.
 //! - [`reconcile`]: the loop that owns them all: one path for boot, change, rollback and repair.
+//! - [`status`]: how each part does, since when, and why not.
 //! - [`api`]: the door: HTTP to a value or a refusal.
 //! - [`engines`]: DHCP and DNS side by side.
 //! - [`daemon`]: all of it brought up and ended in order.
@@ -50,5 +51,7 @@ pub mod merge_patch;
 pub mod plan;
 #[cfg(feature = "router")]
 pub mod reconcile;
+#[cfg(feature = "router")]
+pub mod status;
 #[cfg(feature = "router")]
 pub mod store;

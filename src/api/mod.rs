@@ -7,6 +7,7 @@ mod config;
 pub mod openapi;
 pub mod problem;
 pub mod server;
+mod status;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +21,11 @@ use axum::routing::{get, post};
 pub use config::{GenerationList, RollbackRequest};
 pub use problem::Problem;
 pub use server::Listener;
+pub use status::LeaseList;
 
 use crate::engines::Services;
 use crate::reconcile::Handle;
+use crate::status::Reporter;
 
 /// The largest body, in octets: a configuration of a hundred thousand objects fits.
 pub const BODY_LIMIT: usize = 64 << 20;
@@ -36,6 +39,8 @@ pub struct Context {
     pub handle: Handle,
     /// DHCP and DNS.
     pub services: Arc<Services>,
+    /// How the router does.
+    pub reporter: Arc<Reporter>,
 }
 
 /// The native API.
@@ -48,6 +53,9 @@ pub fn router(context: Context) -> Router {
         .route("/v1/plan", post(config::plan))
         .route("/v1/rollback", post(config::rollback))
         .route("/v1/generations", get(config::generations))
+        .route("/v1/status", get(status::status))
+        .route("/v1/leases", get(status::leases))
+        .route("/metrics", get(status::metrics))
         .route("/openapi.json", get(openapi::document))
         .fallback(|request: Request| async move {
             Problem::not_found(format!("nothing is at {}", request.uri().path()))

@@ -5,9 +5,10 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::{GenerationList, Problem, RollbackRequest};
+use super::{GenerationList, LeaseList, Problem, RollbackRequest};
 use crate::config::wire;
 use crate::reconcile::Answer;
+use crate::status::Status;
 
 /// GET `/openapi.json`.
 pub(super) async fn document() -> Json<Value> {
@@ -22,6 +23,8 @@ pub fn openapi() -> Value {
     let answer = schemas.reference::<Answer>();
     let generations = schemas.reference::<GenerationList>();
     let rollback = schemas.reference::<RollbackRequest>();
+    let status = schemas.reference::<Status>();
+    let leases = schemas.reference::<LeaseList>();
     let problem = schemas.reference::<Problem>();
     let json_body = |schema: &Value| json!({"application/json": {"schema": schema}});
     let answers = |description: &str, schema: &Value| {
@@ -69,6 +72,21 @@ pub fn openapi() -> Value {
         "/v1/generations": {
             "get": {"operationId": "generations", "summary": "The generations that are remembered.",
                     "responses": answers("Oldest first.", &generations)}
+        },
+        "/v1/status": {
+            "get": {"operationId": "status", "summary": "How each interface and service does, since when, and why not.",
+                    "responses": answers("The status of this moment.", &status)}
+        },
+        "/v1/leases": {
+            "get": {"operationId": "leases", "summary": "The DHCP leases and quarantined addresses that count now.",
+                    "parameters": [{"name": "network", "in": "query", "schema": {"type": "string"},
+                                    "description": "The DHCP network; all of them where absent."}],
+                    "responses": answers("By address.", &leases)}
+        },
+        "/metrics": {
+            "get": {"operationId": "metrics", "summary": "The status as metrics.",
+                    "responses": {"200": {"description": "OpenMetrics 1.0, as Prometheus reads it.",
+                                          "content": {"application/openmetrics-text": {"schema": {"type": "string"}}}}}}
         },
         "/openapi.json": {
             "get": {"operationId": "openapi", "summary": "This description.",

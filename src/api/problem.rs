@@ -67,6 +67,16 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, kind, "The request is too large", detail)
     }
 
+    /// The router is at fault.
+    pub(super) fn internal(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "urn:vrouter:problem:internal",
+            "The router failed to answer",
+            detail,
+        )
+    }
+
     /// The request took too long to come, or to be worked off.
     pub(super) fn timeout(seconds: u64) -> Self {
         let detail = format!("the request was not done after {seconds} seconds");

@@ -24,8 +24,10 @@ use self::supervisor::ServiceManager;
 use crate::api::{self, Listener};
 use crate::config::{Faults, json};
 use crate::engines::Services;
-use crate::kernel::{Events, FirewallLog, KernelError, Linux};
+use crate::kernel::{self, Events, FirewallLog, KernelError, Linux};
+use crate::plan::facts::Counters;
 use crate::reconcile::{Change, Edit, Handle, Loop, Surroundings};
+use crate::status::Reporter;
 use crate::store::{Generations, StoreError};
 
 /// How long requests that are being answered are given when the service ends.
@@ -103,7 +105,13 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     }
     let (stop, stopping) = watch::channel(false);
     let mut servers = JoinSet::new();
-    let router = api::router(api::Context { handle: handle.clone(), services: services.clone() });
+    let reporter = Arc::new(Reporter::new(handle.clone(), services.clone(), counters));
+    let router = api::router(api::Context {
+        handle: handle.clone(),
+        services: services.clone(),
+        reporter: reporter.clone(),
+    });
+    let watching = tokio::spawn(reporter.watch());
     for listener in listeners {
         servers.spawn(listener.serve(router.clone(), stopping.clone()));
     }
@@ -115,6 +123,8 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
         tracing::warn!("requests that are still being answered are cut off");
     }
     // The loop ends once nobody can ask it any more, with what it is doing done; then the engines end.
+    watching.abort();
+    let _ = watching.await;
     drop((servers, router, handle));
     if result.is_ok() && tokio::time::timeout(DRAIN, ended).await.is_err() {
         tracing::warn!("the loop is still busy and ends with the process");
@@ -124,6 +134,13 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     }
     tracing::info!("ending; the kernel goes on forwarding");
     result
+}
+
+/// What the kernel counts; nothing where it does not answer, which the loop hears of as well.
+fn counters() -> Counters {
+    kernel::counters()
+        .inspect_err(|error| tracing::warn!(%error, "the kernel's counters cannot be read"))
+        .unwrap_or_default()
 }
 
 fn listen(options: &Options) -> Result<Vec<Listener>, DaemonError> {

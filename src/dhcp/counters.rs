@@ -2,10 +2,13 @@
 //! served, for as long as their interface or network is there.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
 
 use super::decision::{Action, Decision, Reason, Reply, Sent};
 use super::engine::Engine;
@@ -16,7 +19,7 @@ use crate::config::Id;
 use crate::store::leases::LeaseState;
 
 /// What is served, and what happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Status {
     /// Where clients and relays are heard.
     pub listeners: Vec<ListenerStatus>,
@@ -27,11 +30,13 @@ pub struct Status {
 }
 
 /// An interface on which clients and relays are heard.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ListenerStatus {
     /// The interface.
     pub interface: Id,
     /// Its device.
+    #[serde(serialize_with = "as_text")]
+    #[schemars(with = "String")]
     pub device: Arc<str>,
     /// Messages that came in.
     pub received: BTreeMap<Received, u64>,
@@ -40,13 +45,15 @@ pub struct ListenerStatus {
 }
 
 /// A network that gets its addresses here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct NetworkStatus {
     /// The network.
     pub network: Id,
     /// The interface on which its clients or relays are.
     pub interface: Id,
     /// Its addresses.
+    #[serde(serialize_with = "as_text")]
+    #[schemars(with = "String")]
     pub subnet: Ipv4Net,
     /// The server's address.
     pub server: Ipv4Addr,
@@ -64,6 +71,10 @@ pub struct NetworkStatus {
     pub quarantined: u64,
     /// Messages that went out.
     pub sent: BTreeMap<Sent, u64>,
+}
+
+fn as_text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 /// The counters.

@@ -2,6 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::message::Received;
 use crate::config::Id;
 use crate::store::leases::Lease;
@@ -48,7 +51,8 @@ pub struct Reply {
 }
 
 /// What a server can say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Sent {
     /// You could have this address.
     Offer,
@@ -79,7 +83,8 @@ pub struct Probe {
 }
 
 /// Why there is no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// It is no DHCP message from a client.
     Malformed,

@@ -8,6 +8,8 @@ use std::net::Ipv4Addr;
 
 use dhcproto::v4::borrowed::{DhcpOptionIterator, Message as Header};
 use dhcproto::v4::{MAGIC, OptionCode};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::config::MacAddress;
 
@@ -21,7 +23,8 @@ const MAX_HARDWARE: usize = 16;
 const MAX_HOSTNAME: usize = 253;
 
 /// What a client can say (RFC 2131 section 3.1, table 2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Received {
     /// Is there a server with an address for me?
     Discover,

@@ -15,6 +15,8 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -26,7 +28,7 @@ use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::socket::Sockets;
 use crate::clock::{self, Timestamp};
-use crate::config::Id;
+use crate::config::{Id, MacAddress};
 use crate::store::StoreError;
 use crate::store::leases::{Lease, LeaseFile, LeaseState, Octets};
 
@@ -47,7 +49,7 @@ pub enum DhcpError {
 }
 
 /// A lease or a quarantined address, as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct LeaseView {
     /// The address.
     pub address: Ipv4Addr,
@@ -56,7 +58,7 @@ pub struct LeaseView {
     /// What the address is: a configured host's, a client's from a range, or nobody's for a while.
     pub state: LeaseState,
     /// The Ethernet address of the client; of the station that was found, where the address is quarantined.
-    pub mac: Option<[u8; 6]>,
+    pub mac: Option<MacAddress>,
     /// The client's identifier (option 61), where it gave one.
     pub client_id: Option<Octets>,
     /// The host's configured name, or what the client calls itself.
@@ -178,7 +180,7 @@ impl LeaseView {
     fn new(lease: Lease, snapshot: &Snapshot) -> Self {
         let Lease { address, hardware, client_id, hostname, state, since, expires } = lease;
         let mac = match &*hardware.0 {
-            [1, octets @ ..] => octets.try_into().ok(),
+            [1, octets @ ..] => octets.try_into().ok().and_then(MacAddress::from_octets),
             _ => None,
         };
         let served = snapshot.network_of(address);

@@ -1,12 +1,13 @@
 //! Hands: the only room that writes to the kernel, and the one that reads back what came of it.
 //!
 //! It sees facts and steps and holds no opinion. What it fails to do it reports, step by step; what to do about that is
-//! the loop's to decide. Called by the loop alone.
+//! the loop's to decide. Called by the loop; status reads what the kernel counts.
 
 mod announce;
 mod attribute;
 mod capabilities;
 mod conntrack;
+mod counters;
 mod events;
 pub mod fake;
 mod link;
@@ -21,6 +22,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
+pub use counters::counters;
 pub use events::{Events, Happened};
 pub use linux::Linux;
 pub use log::FirewallLog;

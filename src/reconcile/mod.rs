@@ -95,12 +95,23 @@ pub struct Published {
     pub capabilities: Capabilities,
     /// The generations that can be read back, oldest first.
     pub generations: Arc<Vec<Generation>>,
-    /// What keeps the configuration from being carried out, and since when.
-    pub trouble: Option<(String, Timestamp)>,
+    /// What keeps the configuration from being carried out.
+    pub trouble: Option<Trouble>,
     /// How long the last change took, and how many steps.
     pub last_change: Option<(Duration, usize)>,
     /// How often something was put right that somebody else had changed.
     pub repairs: u64,
+}
+
+/// What keeps the configuration from being carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// What happened, in words that a person can act on.
+    pub why: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// The engine that it concerns alone, such as `dns`; absent where it concerns the kernel.
+    pub service: Option<&'static str>,
 }
 
 impl Handle {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::run::Loop;
-use super::{Engines, Published, Supervisor};
+use super::{ChangeError, Engines, Published, Supervisor, Trouble};
 use crate::clock;
 use crate::kernel::{Happened, Kernel};
 
@@ -56,19 +56,24 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
                 true
             }
             Err(error) => {
-                self.in_trouble(&error.to_string());
+                self.in_trouble(&error);
                 false
             }
         }
     }
 
-    fn in_trouble(&mut self, why: &str) {
-        tracing::error!(error = why, "the configuration is not carried out; it will be tried again");
+    fn in_trouble(&mut self, error: &ChangeError) {
+        let why = error.to_string();
+        tracing::error!(why, "the configuration is not carried out and will be tried again: {why}");
         self.supervisor.status(&format!("in trouble: {why}"));
         self.rest.length = (self.rest.length * 2).clamp(FIRST_REST, LONGEST_REST);
         self.rest.ticks_left = self.rest.length;
-        let since = self.published.load().trouble.as_ref().map_or_else(clock::now, |(_, since)| *since);
-        self.publish(|published| published.trouble = Some((why.to_owned(), since)));
+        let since = self.published.load().trouble.as_ref().map_or_else(clock::now, |trouble| trouble.since);
+        let service = match error {
+            ChangeError::Engine(error, _) => Some(error.service),
+            _ => None,
+        };
+        self.publish(|published| published.trouble = Some(Trouble { why, since, service }));
     }
 
     /// Says what is new, to whoever reads.

@@ -4,10 +4,12 @@
 //! file is written anew from the live leases when it has grown to several times their number, so it stays bounded by
 //! them. Called by the DHCP service, whose table the leases are.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::journal::{Journal, StoreError};
@@ -46,7 +48,7 @@ pub struct Lease {
 }
 
 /// What an address is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LeaseState {
     /// A client's, from a range.
@@ -112,6 +114,16 @@ impl<'de> Deserialize<'de> for Octets {
             Some(octets) if rest.is_empty() => Ok(Self(octets)),
             _ => Err(de::Error::custom("expected pairs of hexadecimal digits")),
         }
+    }
+}
+
+impl JsonSchema for Octets {
+    fn schema_name() -> Cow<'static, str> {
+        "Octets".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^([0-9a-f]{2})*$", "description": "Octets in hexadecimal."})
     }
 }
 

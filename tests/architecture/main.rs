@@ -21,9 +21,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("kernel", &["plan", "clock"]),
     ("dhcp", &["config", "plan", "store", "clock"]),
     ("dns", &["config", "plan", "clock"]),
-    ("status", &["config", "plan", "dhcp", "dns"]),
-    ("reconcile", &["config", "plan", "kernel", "dhcp", "dns", "store", "status", "clock"]),
-    ("api", &["config", "plan", "dhcp", "dns", "reconcile", "store", "status", "clock"]),
+    ("reconcile", &["config", "plan", "kernel", "store", "clock"]),
+    ("engines", &["config", "plan", "dhcp", "dns", "reconcile"]),
+    ("status", &["config", "plan", "dhcp", "dns", "reconcile", "engines", "store", "clock"]),
+    ("api", &["config", "dhcp", "engines", "reconcile", "store", "status"]),
 ];
 /// The kernel room sees facts of the plan and nothing of how they were decided.
 const KERNEL_SEES_OF_PLAN: &[&str] = &["facts", "step"];

@@ -12,6 +12,7 @@ use dhcproto::v4::{DhcpOption, Message, MessageType, OptionCode};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
+use vrouter::config::MacAddress;
 use vrouter::dhcp::{Reason, Received, Sent};
 use vrouter::store::leases::LeaseState;
 
@@ -164,7 +165,7 @@ fn udhcpc_is_told_all_that_belongs_to_its_address() {
     let host = |last, name| (ip(last), LeaseState::Static, Some(name));
     assert_eq!(seen, [host(20, "web1"), host(21, "web2")]);
     assert_eq!(leases[0].network.as_ref().map(|id| id.as_str()), Some("guest"));
-    assert_eq!(leases[0].mac, Some([0xfa, 0xaa, 0, 0, 0, 0x20]));
+    assert_eq!(leases[0].mac, MacAddress::from_octets([0xfa, 0xaa, 0, 0, 0, 0x20]));
 }
 
 #[test]
@@ -312,7 +313,10 @@ fn an_address_that_is_in_use_is_not_offered() {
     assert_eq!(told["ip"], "10.1.1.101");
     let leases = server.leases();
     let quarantined = leases.iter().find(|lease| lease.state == LeaseState::Quarantined).unwrap();
-    assert_eq!((quarantined.address, quarantined.mac), (ip(100), Some([0xfa, 0xaa, 0, 0, 0, 0x99])));
+    assert_eq!(
+        (quarantined.address, quarantined.mac),
+        (ip(100), MacAddress::from_octets([0xfa, 0xaa, 0, 0, 0, 0x99]))
+    );
     assert_eq!(server.status().networks[0].quarantined, 1);
 }
 

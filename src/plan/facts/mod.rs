@@ -4,6 +4,7 @@
 //! collections are persistent maps, so that the facts of two generations share what did not change.
 
 pub mod conntrack;
+pub mod counters;
 pub mod link;
 pub mod observed;
 pub mod route;
@@ -19,6 +20,7 @@ use imbl::OrdMap;
 use ipnet::Ipv4Net;
 
 pub use conntrack::ConntrackMatch;
+pub use counters::{Connections, Counters, Traffic};
 pub use link::{Device, Link, LinkSettings};
 pub use observed::{Capabilities, ChainSeen, Observed, TableSeen};
 pub use route::{PolicyRule, Route, RouteKey};

@@ -1,0 +1,357 @@
+//! The status as metrics in the OpenMetrics text format, which Prometheus reads. Called by the API at `/metrics`.
+//!
+//! Nothing is kept between two scrapes: every number is one of the status, so the two can never differ.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::interface::{InterfaceState, InterfaceStatus};
+use super::{Health, Status};
+use crate::config::Id;
+use crate::dhcp::{Reason, Received, Sent};
+use crate::plan::facts::Traffic;
+
+/// The status as text.
+///
+/// # Errors
+/// None that a status can cause.
+pub fn encode(status: Status) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("vrouter");
+    registry.register_collector(Box::new(OfStatus(status)));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct OfStatus(Status);
+
+/// A number of a device's traffic: its name, what it is, its unit, and how it is read for each direction.
+type TrafficFamily = (&'static str, &'static str, Option<Unit>, [(&'static str, fn(&Traffic) -> u64); 2]);
+/// The labels of one sample.
+type Labels<'a> = &'a [(&'a str, &'a str)];
+
+impl Collector for OfStatus {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut out = Out(&mut encoder);
+        self.router(&mut out)?;
+        self.kernel(&mut out)?;
+        self.interfaces(&mut out)?;
+        self.services(&mut out)?;
+        self.dhcp(&mut out)?;
+        self.dns(&mut out)
+    }
+}
+
+impl OfStatus {
+    fn router(&self, out: &mut Out<'_, '_>) -> fmt::Result {
+        let Self(status) = self;
+        out.gauge("build", "The version that runs; always 1", None, |sample| {
+            sample(&[("version", status.version)], 1.0)
+        })?;
+        out.gauge("state", "How the router does: 1 at the state that it is in", None, |sample| {
+            one_of(Health::ALL.map(Health::name), status.state.name(), |state, value| {
+                sample(&[("state", state)], value)
+            })
+        })?;
+        out.gauge("generation", "The generation that runs", None, |sample| {
+            sample(&[], number(status.generation))
+        })?;
+        out.gauge("start_time", "When the service started, in Unix time", Some(Unit::Seconds), |sample| {
+            sample(&[], number(status.started.seconds()))
+        })?;
+        out.counter(
+            "repairs",
+            "How often something was put right that somebody else had changed",
+            None,
+            |sample| sample(&[], number(status.repairs)),
+        )?;
+        let Some(last) = status.last_change else { return Ok(()) };
+        let help = "What the last change took, carried out, read back and durable";
+        out.gauge("last_change", help, Some(Unit::Seconds), |sample| sample(&[], last.took_ms / 1e3))
+    }
+
+    fn kernel(&self, out: &mut Out<'_, '_>) -> fmt::Result {
+        let Self(Status { kernel, .. }) = self;
+        out.gauge("kernel_missing", "What the kernel lacks; always 1", None, |sample| {
+            kernel.missing.iter().try_for_each(|missing| sample(&[("feature", missing.feature)], 1.0))
+        })?;
+        let Some(connections) = kernel.connections else { return Ok(()) };
+        out.gauge("connections", "Connections that are tracked", None, |sample| {
+            sample(&[], number(connections.count))
+        })?;
+        out.gauge("connections_limit", "Connections that may be tracked", None, |sample| {
+            sample(&[], number(connections.limit))
+        })
+    }
+
+    fn interfaces(&self, out: &mut Out<'_, '_>) -> fmt::Result {
+        let Self(Status { interfaces, .. }) = self;
+        out.gauge("interface_state", "How each interface does: 1 at its state", None, |sample| {
+            interfaces.iter().try_for_each(|(id, interface)| {
+                one_of(
+                    InterfaceState::ALL.map(InterfaceState::name),
+                    interface.state.name(),
+                    |state, value| sample(&[("interface", id.as_str()), ("state", state)], value),
+                )
+            })
+        })?;
+        let counters: [TrafficFamily; 4] = [
+            (
+                "interface_traffic",
+                "Octets through each interface",
+                Some(Unit::Bytes),
+                [("in", |traffic| traffic.received_bytes), ("out", |traffic| traffic.sent_bytes)],
+            ),
+            (
+                "interface_packets",
+                "Packets through each interface",
+                None,
+                [("in", |traffic| traffic.received_packets), ("out", |traffic| traffic.sent_packets)],
+            ),
+            (
+                "interface_errors",
+                "Packets that were broken or could not be sent",
+                None,
+                [("in", |traffic| traffic.received_errors), ("out", |traffic| traffic.sent_errors)],
+            ),
+            (
+                "interface_dropped",
+                "Packets that found no room",
+                None,
+                [("in", |traffic| traffic.received_dropped), ("out", |traffic| traffic.sent_dropped)],
+            ),
+        ];
+        for (name, help, unit, directions) in counters {
+            out.counter(name, help, unit, |sample| {
+                let known = |(id, interface): (&'_ Id, &'_ InterfaceStatus)| {
+                    interface.traffic.map(|traffic| (id.clone(), traffic))
+                };
+                interfaces.iter().filter_map(known).try_for_each(|(id, traffic)| {
+                    directions.iter().try_for_each(|(direction, read)| {
+                        let labels = [("interface", id.as_str()), ("direction", *direction)];
+                        sample(&labels, number(read(&traffic)))
+                    })
+                })
+            })?;
+        }
+        Ok(())
+    }
+
+    fn services(&self, out: &mut Out<'_, '_>) -> fmt::Result {
+        let heads = self.0.services.heads();
+        out.gauge("service_state", "How each service does: 1 at its state", None, |sample| {
+            heads.iter().try_for_each(|(service, head)| {
+                one_of(Health::ALL.map(Health::name), head.state.name(), |state, value| {
+                    sample(&[("service", service), ("state", state)], value)
+                })
+            })
+        })?;
+        out.gauge("wanted", "Objects of each service that are configured", None, |sample| {
+            heads.iter().try_for_each(|(service, head)| sample(&[("service", service)], count(head.wanted)))
+        })?;
+        out.gauge("observed", "Objects of each service that are there", None, |sample| {
+            let known = heads.iter().filter_map(|(service, head)| Some((service, head.observed?)));
+            known
+                .into_iter()
+                .try_for_each(|(service, observed)| sample(&[("service", service)], count(observed)))
+        })
+    }
+
+    fn dhcp(&self, out: &mut Out<'_, '_>) -> fmt::Result {
+        let dhcp = &self.0.services.dhcp.detail;
+        out.counter("dhcp_received", "DHCP messages from clients and relays", None, |sample| {
+            dhcp.listeners.iter().try_for_each(|listener| {
+                Received::ALL.into_iter().try_for_each(|kind| {
+                    let received = listener.received.get(&kind).copied().unwrap_or_default();
+                    sample(
+                        &[("interface", listener.interface.as_str()), ("type", kind.name())],
+                        number(received),
+                    )
+                })
+            })
+        })?;
+        out.counter("dhcp_ignored", "DHCP messages that got no answer, by reason", None, |sample| {
+            dhcp.listeners.iter().try_for_each(|listener| {
+                Reason::ALL.into_iter().try_for_each(|reason| {
+                    let ignored = listener.ignored.get(&reason).copied().unwrap_or_default();
+                    sample(
+                        &[("interface", listener.interface.as_str()), ("reason", reason.name())],
+                        number(ignored),
+                    )
+                })
+            })
+        })?;
+        out.counter("dhcp_sent", "DHCP messages to clients and relays", None, |sample| {
+            dhcp.networks.iter().try_for_each(|network| {
+                Sent::ALL.into_iter().try_for_each(|kind| {
+                    let sent = network.sent.get(&kind).copied().unwrap_or_default();
+                    sample(&[("network", network.network.as_str()), ("type", kind.name())], number(sent))
+                })
+            })
+        })?;
+        out.gauge("dhcp_leases", "Addresses that are held, or kept from everybody", None, |sample| {
+            dhcp.networks.iter().try_for_each(|network| {
+                let states = [
+                    ("static", network.static_leases),
+                    ("dynamic", network.dynamic_leases),
+                    ("quarantined", network.quarantined),
+                ];
+                states.into_iter().try_for_each(|(state, leases)| {
+                    sample(&[("network", network.network.as_str()), ("state", state)], number(leases))
+                })
+            })
+        })?;
+        out.gauge("dhcp_range_addresses", "Addresses of the ranges", None, |sample| {
+            dhcp.networks.iter().try_for_each(|network| {
+                sample(&[("network", network.network.as_str())], number(network.range_addresses))
+            })
+        })?;
+        out.gauge("dhcp_storage_fault", "Whether leases cannot be stored", None, |sample| {
+            sample(&[], if dhcp.storage_fault.is_some() { 1.0 } else { 0.0 })
+        })
+    }
+
+    fn dns(&self, out: &mut Out<'_, '_>) -> fmt::Result {
+        let dns = &self.0.services.dns.detail;
+        let counts = &dns.counts;
+        out.counter("dns_answers", "DNS answers by the type that was asked for", None, |sample| {
+            counts
+                .answers_by_type
+                .iter()
+                .try_for_each(|(kind, value)| sample(&[("type", kind)], number(*value)))
+        })?;
+        out.counter("dns_responses", "DNS answers by response code", None, |sample| {
+            counts
+                .answers_by_rcode
+                .iter()
+                .try_for_each(|(code, value)| sample(&[("rcode", code)], number(*value)))
+        })?;
+        out.counter("dns_messages", "DNS messages by transport", None, |sample| {
+            sample(&[("transport", "udp")], number(counts.udp_messages))?;
+            sample(&[("transport", "tcp")], number(counts.tcp_messages))
+        })?;
+        out.counter("dns_answers_from", "DNS answers by where they are from", None, |sample| {
+            let from =
+                [("local", counts.local), ("forwarders", counts.forwarded), ("refused", counts.refused)];
+            from.into_iter().try_for_each(|(source, value)| sample(&[("source", source)], number(value)))
+        })?;
+        out.counter(
+            "dns_cache",
+            "Questions for forwarders, by whether the answer was kept",
+            None,
+            |sample| {
+                sample(&[("result", "hit")], number(counts.cache_hits))?;
+                sample(&[("result", "miss")], number(counts.cache_misses))
+            },
+        )?;
+        out.counter("dns_ignored", "DNS messages that were no queries", None, |sample| {
+            sample(&[], number(counts.ignored))
+        })?;
+        out.counter("dns_unsent", "DNS answers that the system did not take", None, |sample| {
+            sample(&[], number(counts.unsent))
+        })?;
+        out.counter("dns_connections_refused", "DNS connections that were not taken", None, |sample| {
+            sample(&[], number(counts.connections_refused))
+        })?;
+        out.gauge("dns_cache_entries", "Answers of forwarders that are kept", None, |sample| {
+            sample(&[], count(dns.cache_entries))
+        })?;
+        out.gauge("dns_names", "Names of this site", None, |sample| sample(&[], count(dns.names)))?;
+        out.gauge(
+            "dns_upstream_up",
+            "Whether a forwarder answers; absent until it was asked",
+            None,
+            |sample| {
+                let known =
+                    dns.upstreams.iter().filter_map(|upstream| Some((upstream.address, upstream.reachable?)));
+                known.into_iter().try_for_each(|(address, reachable)| {
+                    sample(&[("upstream", &address.to_string())], if reachable { 1.0 } else { 0.0 })
+                })
+            },
+        )?;
+        out.counter("dns_upstream_queries", "Questions that a forwarder was asked", None, |sample| {
+            dns.upstreams.iter().try_for_each(|upstream| {
+                sample(&[("upstream", &upstream.address.to_string())], number(upstream.queries))
+            })
+        })?;
+        out.counter("dns_upstream_failures", "Questions that a forwarder did not answer", None, |sample| {
+            dns.upstreams.iter().try_for_each(|upstream| {
+                sample(&[("upstream", &upstream.address.to_string())], number(upstream.failures))
+            })
+        })
+    }
+}
+
+/// Where metrics are written.
+struct Out<'a, 'b>(&'a mut DescriptorEncoder<'b>);
+
+impl Out<'_, '_> {
+    fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        samples: impl Fn(&mut dyn FnMut(Labels<'_>, f64) -> fmt::Result) -> fmt::Result,
+    ) -> fmt::Result {
+        self.family(name, help, unit.as_ref(), MetricType::Gauge, samples)
+    }
+
+    fn counter(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        samples: impl Fn(&mut dyn FnMut(Labels<'_>, f64) -> fmt::Result) -> fmt::Result,
+    ) -> fmt::Result {
+        self.family(name, help, unit.as_ref(), MetricType::Counter, samples)
+    }
+
+    fn family(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        kind: MetricType,
+        samples: impl Fn(&mut dyn FnMut(Labels<'_>, f64) -> fmt::Result) -> fmt::Result,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, unit, kind)?;
+        samples(&mut |labels, value| {
+            if labels.is_empty() {
+                return write_value(&mut metric, kind, value);
+            }
+            write_value(&mut metric.encode_family(&labels)?, kind, value)
+        })
+    }
+}
+
+fn write_value(encoder: &mut MetricEncoder<'_>, kind: MetricType, value: f64) -> fmt::Result {
+    match kind {
+        MetricType::Counter => encoder.encode_counter::<NoLabelSet, f64, f64>(&value, None),
+        _ => encoder.encode_gauge(&value),
+    }
+}
+
+/// Tells of each state whether it is the one.
+fn one_of<const N: usize>(
+    all: [&'static str; N],
+    current: &str,
+    mut sample: impl FnMut(&'static str, f64) -> fmt::Result,
+) -> fmt::Result {
+    all.into_iter().try_for_each(|state| sample(state, if state == current { 1.0 } else { 0.0 }))
+}
+
+/// Numbers are doubles in the format; beyond 2^53 they lose their last digits.
+#[expect(clippy::cast_precision_loss, reason = "the format has no other numbers")]
+const fn number(value: u64) -> f64 {
+    value as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the format has no other numbers")]
+const fn count(value: usize) -> f64 {
+    value as f64
+}

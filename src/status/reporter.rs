@@ -1,0 +1,92 @@
+//! Gathers what the status is made of, and tells the journal when a part fails or recovers. Called by the API for each
+//! request, and by itself once a second.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Board, Inputs, Status, Transition, Wanted};
+use crate::clock;
+use crate::engines::Services;
+use crate::plan::facts::Counters;
+use crate::reconcile::{Handle, Published};
+
+/// How often the status is taken though nobody asks.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// Gathers what the status is made of. Shared by whoever asks.
+#[derive(Debug)]
+pub struct Reporter {
+    handle: Handle,
+    services: Arc<Services>,
+    counters: fn() -> Counters,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    board: Board,
+    /// What was counted last, and of what.
+    counted: Option<(Arc<Published>, Arc<Wanted>)>,
+}
+
+impl Reporter {
+    /// A reporter on the loop behind `handle` and on the engines; `counters` reads what the kernel counts.
+    #[must_use]
+    pub fn new(handle: Handle, services: Arc<Services>, counters: fn() -> Counters) -> Self {
+        Self { handle, services, counters, memory: Mutex::default() }
+    }
+
+    /// The status of this moment.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let published = self.handle.published();
+        let (dhcp, dns) = (self.services.dhcp().status(), self.services.dns().status());
+        let counters = (self.counters)();
+        // Whoever panicked while holding it left whole values behind.
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = memory.wanted(&published);
+        let inputs = Inputs { published: &published, wanted: &wanted, dhcp, dns, counters };
+        let status = Status::new(inputs, &mut memory.board, clock::now());
+        memory.board.transitions().iter().for_each(tell);
+        status
+    }
+
+    /// Takes the status again and again, for the journal's sake. Never ends by itself.
+    pub async fn watch(self: Arc<Self>) {
+        let mut rounds = interval(ROUND);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            rounds.tick().await;
+            let _ = self.status();
+        }
+    }
+}
+
+impl Memory {
+    fn wanted(&mut self, published: &Arc<Published>) -> Arc<Wanted> {
+        if let Some((of, wanted)) = &self.counted
+            && (Arc::ptr_eq(of, published)
+                || (of.generation == published.generation && of.links == published.links))
+        {
+            return wanted.clone();
+        }
+        let wanted = Arc::new(Wanted::new(&published.config, &published.links));
+        self.counted = Some((published.clone(), wanted.clone()));
+        wanted
+    }
+}
+
+/// Tells the journal of a part that is not as it was. What is new and well is not worth a line.
+fn tell(transition: &Transition) {
+    let Transition { part, before, state, why } = transition;
+    let well = matches!(*state, "ok" | "off" | "up" | "starting");
+    match (before, why) {
+        (None, _) if well => {}
+        (_, Some(why)) if !well => tracing::warn!(part, state, why, "{part} is {state}: {why}"),
+        _ if !well => tracing::warn!(part, state, "{part} is {state}"),
+        (Some(before), _) => tracing::info!(part, state, before, "{part} is {state} again, after {before}"),
+        (None, _) => {}
+    }
+}

@@ -1,0 +1,195 @@
+//! The status of routers that lack something, compared with what a person should read.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config::Config;
+use crate::plan::facts::{Capabilities, Connections, Device, Link, Traffic};
+use crate::reconcile::Trouble;
+
+const ALL: Capabilities = Capabilities {
+    flowtable: true,
+    log_group: true,
+    conntrack_size: true,
+    vlan: true,
+    vrf: true,
+    wireguard: true,
+};
+
+fn config() -> Config {
+    Config::default()
+        .replace(json!({
+            "version": 1,
+            "hostname": "vr-1",
+            "interfaces": {
+                "public": {"device": "eth1", "roles": ["public"], "addresses": ["198.51.100.5/24"]},
+                "guest": {"device": "eth2", "roles": ["guest"], "addresses": ["10.1.1.1/24"]},
+            },
+            "dhcp": {"guest": {"interface": "guest", "ranges": ["10.1.1.100-10.1.1.101"]}},
+            "dns": {"forwarders": ["192.0.2.53"]},
+            "eips": {"web": {"address": "198.51.100.7", "interface": "public", "target": "10.1.1.20"}},
+        }))
+        .unwrap()
+}
+
+fn link(index: u32, carrier: bool) -> Link {
+    Link {
+        device: Device { index, name: format!("eth{index}").into() },
+        mac: Some([0xfa, 0, 0, 0, 0, 1]),
+        mtu: 1500,
+        up: true,
+        carrier,
+        master: None,
+        parent: None,
+    }
+}
+
+fn published(links: &[(&str, Link)]) -> Published {
+    Published {
+        started: Timestamp::from_seconds(100),
+        generation: 7,
+        verified: Some(Timestamp::from_seconds(101)),
+        config: config(),
+        links: links.iter().map(|(id, link)| (id.parse().unwrap(), link.clone())).collect(),
+        capabilities: ALL,
+        generations: Arc::default(),
+        trouble: None,
+        last_change: None,
+        repairs: 0,
+    }
+}
+
+fn dhcp(served: bool, dynamic_leases: u64) -> dhcp::Status {
+    dhcp::Status {
+        listeners: Vec::new(),
+        networks: vec![dhcp::NetworkStatus {
+            network: "guest".parse().unwrap(),
+            interface: "guest".parse().unwrap(),
+            subnet: "10.1.1.0/24".parse().unwrap(),
+            server: "10.1.1.1".parse().unwrap(),
+            relayed: false,
+            served,
+            range_addresses: 2,
+            static_leases: 0,
+            dynamic_leases,
+            quarantined: 0,
+            sent: BTreeMap::new(),
+        }],
+        storage_fault: None,
+    }
+}
+
+fn dns(reachable: Option<bool>) -> dns::Status {
+    dns::Status {
+        listeners: vec![dns::status::ListenerStatus { address: "10.1.1.1".parse().unwrap(), running: true }],
+        upstreams: vec![dns::status::UpstreamStatus {
+            address: "192.0.2.53:53".parse().unwrap(),
+            reachable,
+            latency_ms: None,
+            last_error: Some("timed out".to_owned()),
+            queries: 1,
+            failures: 1,
+        }],
+        names: 0,
+        cache_entries: 0,
+        cache_capacity: 10_000,
+        connections: 0,
+        counts: Default::default(),
+    }
+}
+
+fn status(published: &Published, dhcp: dhcp::Status, dns: dns::Status, counters: Counters) -> Status {
+    let wanted = Wanted::new(&published.config, &published.links);
+    let inputs = Inputs { published, wanted: &wanted, dhcp, dns, counters };
+    Status::new(inputs, &mut Board::default(), Timestamp::from_seconds(200))
+}
+
+fn both() -> [(&'static str, Link); 2] {
+    [("public", link(1, true)), ("guest", link(2, true))]
+}
+
+#[test]
+fn all_is_well() {
+    let traffic = Traffic { received_bytes: 5, ..Traffic::default() };
+    let counters =
+        Counters { connections: Some(Connections { count: 1, limit: 10 }), traffic: [(2, traffic)].into() };
+    let status = status(&published(&both()), dhcp(true, 1), dns(Some(true)), counters);
+    assert_eq!((status.state, status.reasons.as_slice()), (Health::Ok, [].as_slice()));
+    assert_eq!((status.services.eips.wanted, status.services.eips.observed), (1, Some(1)));
+    assert_eq!(status.services.snat.state, Health::Off);
+    assert_eq!(status.interfaces["guest"].traffic, Some(traffic));
+    assert_eq!(status.kernel.missing, []);
+}
+
+#[test]
+fn what_is_missing_is_said_with_what_waits_for_it() {
+    let mut published = published(&[("guest", link(2, false))]);
+    published.capabilities.flowtable = false;
+    let counters =
+        Counters { connections: Some(Connections { count: 95, limit: 100 }), ..Counters::default() };
+    let status = status(&published, dhcp(true, 2), dns(Some(false)), counters);
+    assert_eq!(status.state, Health::Degraded);
+    assert_eq!(
+        status.reasons,
+        [
+            "interface `guest`: eth2 has no carrier",
+            "interface `public`: no device named eth1 is there",
+            "dhcp: every address of the ranges of `guest` is taken",
+            "dns: forwarder 192.0.2.53:53 does not answer (timed out)",
+            "eips: 1 of 1 wait for `public`",
+            "the connection table holds 95 of at most 100; beyond that new ones are dropped",
+        ]
+    );
+    assert_eq!(status.services.eips.observed, Some(0));
+    assert_eq!(status.kernel.missing[0].feature, "flowtable");
+}
+
+#[test]
+fn trouble_of_one_engine_is_its_own_and_trouble_of_the_kernel_is_everybodys() {
+    let mut published = published(&both());
+    let why = "dns: port 53 is taken; generation 7 runs on".to_owned();
+    published.trouble = Some(Trouble { why, since: Timestamp::from_seconds(150), service: Some("dns") });
+    let of_dns = status(&published, dhcp(true, 0), dns(None), Counters::default());
+    assert_eq!(of_dns.state, Health::Failed);
+    let states = of_dns.services.heads().map(|(name, head)| (name, head.state));
+    assert!(
+        states.contains(&("dns", Health::Failed)) && states.contains(&("eips", Health::Ok)),
+        "{states:?}"
+    );
+    published.trouble = published.trouble.map(|trouble| Trouble { service: None, ..trouble });
+    let of_kernel = status(&published, dhcp(true, 0), dns(None), Counters::default());
+    let failed = of_kernel.services.heads().iter().filter(|(_, head)| head.state == Health::Failed).count();
+    assert_eq!(failed, 3);
+    assert_eq!(of_kernel.services.eips.observed, None);
+}
+
+#[test]
+fn json_and_metrics_say_the_same() {
+    let mut published = published(&both());
+    published.last_change = Some((std::time::Duration::from_micros(1700), 4));
+    let status = status(&published, dhcp(true, 1), dns(Some(true)), Counters::default());
+    let value = serde_json::to_value(&status).unwrap();
+    let at = |pointer: &str| value.pointer(pointer).cloned().unwrap_or(Value::Null);
+    assert_eq!(at("/state"), "ok");
+    assert_eq!(at("/kernel/flowtable"), true);
+    assert_eq!(at("/services/dhcp/state"), "ok");
+    assert_eq!(at("/services/dhcp/networks/0/subnet"), "10.1.1.0/24");
+    assert_eq!(at("/services/dns/upstreams/0/address"), "192.0.2.53:53");
+    assert_eq!(at("/interfaces/guest/mac"), "fa:00:00:00:00:01");
+    assert_eq!(at("/last_change"), json!({"took_ms": 1.7, "steps": 4}));
+    let text = metrics(status).unwrap();
+    for line in [
+        "vrouter_state{state=\"ok\"} 1.0",
+        "vrouter_generation 7.0",
+        "vrouter_last_change_seconds 0.0017",
+        "vrouter_service_state{service=\"eips\",state=\"ok\"} 1.0",
+        "vrouter_observed{service=\"eips\"} 1.0",
+        "vrouter_dhcp_leases{network=\"guest\",state=\"dynamic\"} 1.0",
+        "vrouter_dns_upstream_queries_total{upstream=\"192.0.2.53:53\"} 1.0",
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}
