@@ -1,18 +1,12 @@
 //! `vrouterd`: the virtual router's service. Arguments, logging and the runtime; everything else is the library's.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
 use vrouter::daemon::{self, Options};
 
-/// What is written to the journal unless RUST_LOG says otherwise.
-const LOG: &str = "info";
 /// The systemd credential that a router without a memory starts from.
 const CREDENTIAL: &str = "vrouter.config";
 
@@ -36,7 +30,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let Arguments { state_dir, listen, socket } = Arguments::parse();
-    log();
+    daemon::log::start(std::env::var_os("JOURNAL_STREAM").is_some());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -51,20 +45,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// To the journal with its fields where systemd runs the service, else as lines to standard error.
-fn log() {
-    let filter = || EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
-    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
-    let lines = journal.is_none().then(|| {
-        let ansi = std::io::stderr().is_terminal();
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_filter(filter())
-    });
-    tracing_subscriber::registry()
-        .with(journal.map(|journal| journal.with_filter(filter())))
-        .with(lines)
-        .init();
 }
 
 fn credential() -> Option<Vec<u8>> {

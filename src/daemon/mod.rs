@@ -3,6 +3,7 @@
 //! The loop has a thread of its own, because its calls wait for the kernel; the engines and the API share a runtime. Ending
 //! leaves the kernel as it is: what was being forwarded is forwarded on. Called by `bin/vrouterd.rs`.
 
+pub mod log;
 mod memory;
 mod supervisor;
 

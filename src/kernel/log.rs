@@ -103,7 +103,7 @@ fn tell(buffer: &[u8]) {
             protocol = packet.protocol,
             source_port = packet.source_port,
             destination_port = packet.destination_port,
-            "packet"
+            "a firewall rule logs a packet"
         );
     }
 }

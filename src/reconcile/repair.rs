@@ -27,7 +27,7 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
     /// The first carrying out: what a predecessor left is made what this router remembers.
     pub(super) async fn restore(&mut self) {
         let generation = self.store.last();
-        tracing::info!(generation, "restoring");
+        tracing::info!("restoring generation {generation}");
         self.supervisor.status(&format!("restoring generation {generation}"));
         self.repair("restored").await;
     }

@@ -253,7 +253,7 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             changed = generation.changed,
             removed = generation.removed,
             took_ms = milliseconds(took),
-            "generation"
+            "a new generation runs"
         );
         self.owes_memory |= generation.added + generation.changed + generation.removed >= GREAT;
         let first = self.published.load().verified.is_none();
