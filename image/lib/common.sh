@@ -44,8 +44,17 @@ need_packages() {
     [[ $EUID -eq 0 ]] || fail "packages are missing; install them with: sudo apt-get install --no-install-recommends ${missing[*]}"
     step "installing ${missing[*]}"
     fresh_lists
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >"$OUT/apt.log" 2>&1 </dev/null ||
-        fail "apt-get could not install ${missing[*]}; its words are in $OUT/apt.log"
+    # Servers among them are started where they are needed, never by their installation (deb-systemd-invoke(1)).
+    local policy=/usr/sbin/policy-rc.d own_policy=
+    if [[ ! -e $policy ]]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 0755 "$policy"
+        own_policy=yes
+    fi
+    local status=0
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >"$OUT/apt.log" 2>&1 </dev/null || status=$?
+    [[ -z $own_policy ]] || rm "$policy"
+    [[ $status -eq 0 ]] || fail "apt-get could not install ${missing[*]}; its words are in $OUT/apt.log"
 }
 
 # Reads the lists of packages anew, once, where that is allowed.
