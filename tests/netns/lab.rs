@@ -4,7 +4,9 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +23,7 @@ pub(crate) struct Lab {
     namespaces: Vec<String>,
     ports: u32,
     children: Vec<Child>,
+    sockets: Mutex<Vec<OwnedFd>>,
 }
 
 /// What a program said.
@@ -46,7 +49,7 @@ impl Lab {
     pub(crate) fn new() -> Self {
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("vr{}-{number}", std::process::id());
-        Self { prefix, namespaces: Vec::new(), ports: 0, children: Vec::new() }
+        Self { prefix, namespaces: Vec::new(), ports: 0, children: Vec::new(), sockets: Mutex::default() }
     }
 
     /// The kernel's name of a namespace of this lab.
@@ -148,6 +151,11 @@ impl Lab {
         })
     }
 
+    /// Shuts a socket down when the lab is dropped, so that whoever waits on it ends.
+    pub(crate) fn ends_with(&self, socket: &impl AsFd) {
+        self.sockets.lock().unwrap().push(socket.as_fd().try_clone_to_owned().unwrap());
+    }
+
     /// Links, addresses, routes and rules of every namespace, for the message of a test that failed.
     pub(crate) fn picture(&self) -> String {
         let mut picture = String::new();
@@ -166,6 +174,9 @@ impl Drop for Lab {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("{}", self.picture());
+        }
+        for socket in self.sockets.lock().iter().flat_map(|sockets| sockets.iter()) {
+            let _ = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Both);
         }
         for child in &mut self.children {
             let _ = child.kill();

@@ -15,6 +15,7 @@
     reason = "a test runs programs, and says what went wrong by panicking"
 )]
 
+mod appliance;
 mod dhcp;
 mod dns;
 mod kernel;

@@ -1,0 +1,5 @@
+//! The appliance as a whole: the real `vrouterd` in a namespace, and real clients around it.
+
+mod house;
+mod router;
+mod traffic;

@@ -1,0 +1,249 @@
+//! `vrouterd` in a namespace of a lab: started, asked over its socket, killed, and started again with what it remembers.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::lab::{Lab, PATIENCE, until};
+
+/// The service and the folder of its memory.
+#[derive(Debug)]
+pub(crate) struct Router {
+    namespace: String,
+    listen: String,
+    folder: TempDir,
+    child: Option<Child>,
+}
+
+/// What the API answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    /// JSON, or the text as a string where it is none.
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// The generation that runs, as a change that was made tells it.
+    pub(crate) fn generation(&self) -> u64 {
+        assert_eq!(self.status, 200, "{self:#?}");
+        self.body["generation"].as_u64().unwrap()
+    }
+
+    /// The pointers of the faults, in their order.
+    pub(crate) fn faults(&self) -> Vec<&str> {
+        let faults = self.body["faults"].as_array().unwrap_or_else(|| panic!("{self:#?}"));
+        faults.iter().map(|fault| fault["pointer"].as_str().unwrap()).collect()
+    }
+}
+
+impl Router {
+    /// Starts the service with nothing remembered.
+    pub(crate) fn start(lab: &Lab, namespace: &str) -> Self {
+        Self::listening(lab, namespace, "127.0.0.1:7270")
+    }
+
+    /// Starts the service with nothing remembered and its API on this address.
+    pub(crate) fn listening(lab: &Lab, namespace: &str, listen: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut router =
+            Self { namespace: lab.name(namespace), listen: listen.to_owned(), folder, child: None };
+        router.launch();
+        router
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Where generations and leases are.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    /// The command that starts the service; a test may start another of it.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &self.namespace, env!("CARGO_BIN_EXE_vrouterd"), "--state-dir"])
+            .arg(self.state())
+            .args(["--listen", &self.listen, "--socket"])
+            .arg(self.path("api.sock"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the service and waits until its API answers.
+    pub(crate) fn launch(&mut self) {
+        assert!(self.child.is_none(), "it runs");
+        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        // What a killed predecessor left is no answer of this one.
+        let _ = fs::remove_file(self.path("api.sock"));
+        self.child = Some(self.command().stderr(log).spawn().unwrap());
+        until("the API answers", || {
+            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "it ended: {ended:?}\n{}", self.log());
+            self.request("GET", "/v1/config", &[], b"").ok()
+        });
+    }
+
+    /// Starts the service and waits until what it remembers is carried out.
+    pub(crate) fn relaunch(&mut self) {
+        let before = self.log().len();
+        self.launch();
+        until("the generation is restored", || self.asked_of_loop().then_some(()));
+        let log = self.log();
+        assert!(!log[before..].contains("ERROR"), "{}", &log[before..]);
+    }
+
+    /// Whether the loop has come round to an answer, which it does once what it remembers is carried out.
+    fn asked_of_loop(&self) -> bool {
+        self.request("POST", "/v1/plan", &[("Content-Type", "application/merge-patch+json")], b"{}")
+            .is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// Ends the service at once.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Tells the service to end, and waits until it did.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        let mut child = self.child.take().unwrap();
+        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begin.elapsed() < PATIENCE, "it does not end:\n{}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What the service wrote, over all of its lives.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// Replaces the configuration.
+    pub(crate) fn post(&self, document: &Value) -> Answer {
+        self.ask("POST", "/v1/config", document.to_string().as_bytes())
+    }
+
+    /// Replaces the configuration by one without faults; the new generation.
+    pub(crate) fn configure(&self, document: &Value) -> u64 {
+        self.post(document).generation()
+    }
+
+    /// Applies a merge patch.
+    pub(crate) fn patch(&self, patch: &Value) -> Answer {
+        self.ask("PATCH", "/v1/config", patch.to_string().as_bytes())
+    }
+
+    /// Applies a merge patch without faults; the new generation.
+    pub(crate) fn change(&self, patch: Value) -> u64 {
+        self.patch(&patch).generation()
+    }
+
+    /// Reads something.
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, b"")
+    }
+
+    /// The configuration that the service says it runs.
+    pub(crate) fn document(&self) -> Value {
+        self.get("/v1/config").body
+    }
+
+    /// Asks, and is answered.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &[u8]) -> Answer {
+        self.request(method, path, &[], body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<Answer> {
+        Door(self.path("api.sock")).request(method, path, headers, body)
+    }
+
+    /// The way to the API, for another thread.
+    pub(crate) fn door(&self) -> Door {
+        Door(self.path("api.sock"))
+    }
+}
+
+/// The way to an API.
+#[derive(Debug, Clone)]
+pub(crate) struct Door(PathBuf);
+
+impl Door {
+    /// One request on a connection of its own.
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<Answer> {
+        let mut stream = UnixStream::connect(&self.0)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: router\r\nConnection: close\r\n");
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+        stream.write_all(head.as_bytes())?;
+        // A refusal may come before all of the body was taken.
+        let written = stream.write_all(body);
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer);
+        if answer.is_empty() {
+            written.and(read)?;
+        }
+        parse(&answer).ok_or_else(|| io::Error::other("the answer is cut off"))
+    }
+}
+
+/// An answer, if it is whole.
+fn parse(answer: &[u8]) -> Option<Answer> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+    let body = &answer[end + 4..];
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    if length.is_some_and(|length: usize| body.len() < length) {
+        return None;
+    }
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    let text = || Value::String(String::from_utf8_lossy(body).into_owned());
+    Some(Answer { status, head, body: serde_json::from_slice(body).unwrap_or_else(|_| text()) })
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if thread::panicking() {
+            eprintln!("=== vrouterd in {}\n{}", self.namespace, self.log());
+        }
+    }
+}
