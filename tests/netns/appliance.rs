@@ -1,5 +1,5 @@
 //! The appliance as a whole: the real `vrouterd` in a namespace, and real clients around it.
 
-mod house;
-mod router;
+pub(crate) mod house;
+pub(crate) mod router;
 mod traffic;

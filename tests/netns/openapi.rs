@@ -1,0 +1,165 @@
+//! The API as a black box: whatever it answers is what its own description says, and what is described is there.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::appliance::house::{House, document};
+use crate::appliance::router::Answer;
+
+/// The description, and which of its operations were seen to succeed.
+struct Description {
+    document: Value,
+    seen: BTreeSet<String>,
+}
+
+impl Description {
+    /// A schema of the description, with everything that it may refer to.
+    fn validator(&self, schema: &Value) -> jsonschema::Validator {
+        let mut schema = schema.clone();
+        schema["components"] = self.document["components"].clone();
+        jsonschema::draft202012::new(&schema).unwrap_or_else(|error| panic!("{error}\n{schema:#}"))
+    }
+
+    /// The description of what is asked: query and all that follows are not part of a path.
+    fn operation(&self, method: &str, path: &str) -> &Value {
+        let path = path.split('?').next().unwrap();
+        &self.document["paths"][path][method.to_lowercase()]
+    }
+
+    /// Holds an answer against the description.
+    fn check(&mut self, method: &str, path: &str, answer: &Answer) {
+        let operation = self.operation(method, path);
+        assert!(operation.is_object(), "{method} {path} is not described");
+        let responses = &operation["responses"];
+        let described = responses.get(answer.status.to_string()).or_else(|| responses.get("default"));
+        let described =
+            described.unwrap_or_else(|| panic!("{method} {path}: {} is not described", answer.status));
+        let kind = answer.head.lines().find_map(|line| line.strip_prefix("content-type: ")).unwrap();
+        let kind = kind.split(';').next().unwrap();
+        let content = &described["content"][kind];
+        assert!(content.is_object(), "{method} {path}: {} comes as {kind}: {described:#}", answer.status);
+        let faults: Vec<String> = self
+            .validator(&content["schema"])
+            .iter_errors(&answer.body)
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
+        assert!(faults.is_empty(), "{method} {path}: {}\n{:#}", faults.join("\n"), answer.body);
+        if answer.status == 200 {
+            self.seen.insert(format!("{} {}", method.to_uppercase(), path.split('?').next().unwrap()));
+        }
+    }
+}
+
+#[test]
+fn every_answer_is_as_described_and_everything_described_is_there() {
+    let house = House::new();
+    let router = &house.router;
+    let mut description = Description { document: router.get("/openapi.json").body, seen: BTreeSet::new() };
+    let mut patch = document();
+    patch["interfaces"]["nowhere"] =
+        json!({"device": "eth9", "roles": ["guest"], "addresses": ["10.7.7.1/24"]});
+    patch["dhcp"] = json!({"guest": {"interface": "guest", "ranges": ["10.1.1.100-10.1.1.199"], "domain": "demo.local",
+        "hosts": {"web1": {"mac": "fa:aa:00:00:00:20", "ip": "10.1.1.20", "hostname": "web1"}}}});
+    patch["dns"] = json!({"forwarders": ["192.0.2.53"]});
+    let whole = patch.to_string();
+    let merge = [("Content-Type", "application/merge-patch+json")];
+    let eip =
+        json!({"eips": {"e": {"address": "198.51.100.7", "interface": "public", "target": "10.1.1.20"}}})
+            .to_string();
+    let wrong = json!({"eips": {"e": {"address": "x", "interface": "y"}}, "more": 1}).to_string();
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16);
+    let cases: &[Case<'_>] = &[
+        ("GET", "/v1/status", &[], "", 200),
+        ("GET", "/v1/config", &[], "", 200),
+        ("POST", "/v1/plan", &[], &whole, 200),
+        ("POST", "/v1/config", &[], &whole, 200),
+        ("PUT", "/v1/config", &[("If-Match", "\"1\"")], &whole, 200),
+        ("PATCH", "/v1/config", &[], &eip, 200),
+        ("PATCH", "/v1/config", &[("If-Match", "\"1\"")], &eip, 412),
+        ("PATCH", "/v1/config", &[("If-Match", "one")], &eip, 400),
+        ("PATCH", "/v1/config", &[], &wrong, 422),
+        ("POST", "/v1/config", &[], &wrong, 422),
+        ("POST", "/v1/config", &[], "{", 400),
+        ("POST", "/v1/plan", &merge, "{\"eips\": null}", 200),
+        ("POST", "/v1/plan", &merge, &wrong, 422),
+        ("GET", "/v1/config?generation=1", &[], "", 200),
+        ("GET", "/v1/config?generation=99", &[], "", 404),
+        ("GET", "/v1/config?generation=x", &[], "", 400),
+        ("GET", "/v1/generations", &[], "", 200),
+        ("GET", "/v1/status", &[], "", 200),
+        ("GET", "/v1/leases", &[], "", 200),
+        ("GET", "/v1/leases?network=guest", &[], "", 200),
+        ("GET", "/metrics", &[], "", 200),
+        ("GET", "/openapi.json", &[], "", 200),
+        ("POST", "/v1/rollback", &[], "{\"generation\": 1}", 200),
+        ("POST", "/v1/rollback", &[], "{\"generation\": 99}", 404),
+        ("POST", "/v1/rollback", &[], "{\"to\": 1}", 400),
+    ];
+    for (method, path, headers, body, status) in cases {
+        let answer = router.request(method, path, headers, body.as_bytes()).unwrap();
+        assert_eq!(answer.status, *status, "{method} {path} {body}: {answer:#?}");
+        description.check(method, path, &answer);
+    }
+    let described: BTreeSet<String> = description.document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, item)| {
+            item.as_object().unwrap().keys().map(move |method| format!("{} {path}", method.to_uppercase()))
+        })
+        .collect();
+    assert_eq!(description.seen, described, "some operations were not seen to succeed");
+    // A request that its description refuses is refused, and one that it allows is understood.
+    let config =
+        &description.operation("POST", "/v1/config")["requestBody"]["content"]["application/json"]["schema"];
+    let validator = description.validator(config);
+    assert!(validator.is_valid(&patch) && !validator.is_valid(&json!({"eips": 7})));
+    for path in ["tests/examples/router.json", "image/demo.json", "image/bootstrap.json"] {
+        let text = std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+        let example: Value = serde_json::from_slice(&text).unwrap();
+        let faults: Vec<String> = validator.iter_errors(&example).map(|error| error.to_string()).collect();
+        assert!(faults.is_empty(), "{path}: {faults:?}");
+        let answer = router.ask("POST", "/v1/plan", &text);
+        assert_eq!(answer.status, 200, "{path}: {answer:#?}");
+    }
+}
+
+#[test]
+fn status_follows_what_happens() {
+    let house = House::with(json!({
+        "eips": {"e": {"address": "198.51.100.7", "interface": "public", "target": "10.1.1.20"}},
+        "dns": {"forwarders": ["192.0.2.53"]}
+    }));
+    let router = &house.router;
+    let status = router.get("/v1/status").body;
+    assert_eq!((&status["state"], &status["reasons"]), (&json!("ok"), &json!([])), "{status:#}");
+    assert_eq!(status["services"]["eips"]["observed"], 1);
+    assert_eq!(status["services"]["snat"]["wanted"], 2);
+    // Traffic is counted, and connections are.
+    house.lab.ok("web1", "ping -c 1 -W 5 192.0.2.53");
+    let status = router.get("/v1/status").body;
+    assert!(status["kernel"]["connections"]["count"].as_u64().unwrap() > 0, "{status:#}");
+    assert!(status["interfaces"]["guest"]["traffic"]["received_packets"].as_u64().unwrap() > 0, "{status:#}");
+    // A device that is unplugged takes what hangs on it along, and says so until it is there again.
+    house.lab.ok("router", &format!("ip link set eth1 netns {} name gone", house.lab.name("neighbour")));
+    let without = crate::lab::until("the router misses its interface", || {
+        let status = router.get("/v1/status").body;
+        (status["interfaces"]["public"]["state"] == "absent").then_some(status)
+    });
+    assert_eq!(without["state"], "degraded");
+    assert_eq!(
+        (&without["services"]["eips"]["state"], &without["services"]["eips"]["observed"]),
+        (&json!("degraded"), &json!(0))
+    );
+    assert!(without["services"]["eips"]["why"].as_str().unwrap().contains("`public`"), "{without:#}");
+    crate::lab::until("the journal heard of it", || {
+        router.log().contains("interface `public` is absent").then_some(())
+    });
+    let metrics = router.get("/metrics").body;
+    let metrics = metrics.as_str().unwrap();
+    assert!(
+        metrics.contains("vrouter_interface_state{interface=\"public\",state=\"absent\"} 1"),
+        "{metrics}"
+    );
+}
