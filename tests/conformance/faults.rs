@@ -46,3 +46,24 @@ fn the_example_is_accepted() {
         "it comes back as it was written, with the numbers that were left out"
     );
 }
+
+/// So is everything else that a newcomer is shown, and the patch of the demonstration on top of its document.
+#[test]
+fn what_newcomers_are_shown_is_accepted() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let accepted = |name: &str, bytes: &[u8]| {
+        json::parse(bytes)
+            .and_then(|document| Config::default().replace(document))
+            .unwrap_or_else(|faults| panic!("{name}: {faults}"))
+    };
+    let text = fs::read_to_string(root.join("README.md")).unwrap();
+    let blocks: Vec<&str> =
+        text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!blocks.is_empty(), "the README shows no configuration");
+    blocks.iter().for_each(|block| drop(accepted("README.md", block.as_bytes())));
+    let file = |name: &str| fs::read(root.join("image").join(name)).unwrap();
+    accepted("bootstrap.json", &file("bootstrap.json"));
+    let demo = accepted("demo.json", &file("demo.json"));
+    let patch = document(&root.join("image/demo-patch.json"));
+    assert_ne!(demo.patch(patch).unwrap_or_else(|faults| panic!("{faults}")), demo);
+}
