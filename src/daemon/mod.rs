@@ -29,7 +29,7 @@ use crate::kernel::{self, Events, FirewallLog, KernelError, Linux};
 use crate::plan::facts::Counters;
 use crate::reconcile::{Change, Edit, Handle, Loop, Surroundings};
 use crate::status::Reporter;
-use crate::store::{Generations, StoreError};
+use crate::store::{Generations, StateLock, StoreError};
 
 /// How long requests that are being answered are given when the service ends.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -84,6 +84,8 @@ pub enum DaemonError {
 /// What keeps it from starting, or from going on.
 pub async fn run(options: Options) -> Result<(), DaemonError> {
     let mut signals = Signals::new()?;
+    // Held to the end: whoever comes next finds everything written.
+    let _lock = StateLock::take(&options.state_dir)?;
     let store = Generations::open(&options.state_dir)?;
     let remembers = store.0.last() > 0;
     let listeners = listen(&options)?;

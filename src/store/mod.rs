@@ -6,6 +6,8 @@
 pub mod generations;
 pub mod journal;
 pub mod leases;
+pub mod lock;
 
 pub use generations::{Generation, Generations};
 pub use journal::{Journal, StoreError};
+pub use lock::StateLock;
