@@ -9,6 +9,7 @@ use super::run::Loop;
 use super::{ChangeError, Engines, Published, Supervisor, Trouble};
 use crate::clock;
 use crate::kernel::{Happened, Kernel};
+use crate::plan::facts::Sysctl;
 
 /// How long after an event the loop looks: what belongs together comes together.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -95,8 +96,29 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
                 self.belief.observed = None;
                 self.repair("carried out at last").await;
             }
-        } else if self.kernel.is_stale().unwrap_or(true) {
+        } else if self.has_drifted() {
             self.repair("put right").await;
+        }
+    }
+
+    /// Whether somebody changed our table or a value of `/proc/sys`: of those nobody tells.
+    fn has_drifted(&mut self) -> bool {
+        if self.kernel.is_stale().unwrap_or(true) {
+            return true;
+        }
+        let Some(observed) = &mut self.belief.observed else { return false };
+        let known: Vec<Sysctl> = observed.sysctls.keys().cloned().collect();
+        match self.kernel.read_sysctls(&known) {
+            Ok(values) if values == observed.sysctls => false,
+            Ok(values) => {
+                observed.sysctls = values;
+                true
+            }
+            // The repair reads them again, and says what is wrong.
+            Err(_) => {
+                observed.sysctls.clear();
+                true
+            }
         }
     }
 
