@@ -1,5 +1,10 @@
 //! The appliance as a whole: the real `vrouterd` in a namespace, and real clients around it.
 
-pub(crate) mod house;
-pub(crate) mod router;
+mod door;
+mod foreign;
+mod house;
+mod must_show;
+mod openapi;
+mod picture;
+mod router;
 mod traffic;

@@ -1,6 +1,6 @@
 //! DHCP with real clients, and with messages that no client can be made to send.
 
-mod clients;
+pub(crate) mod clients;
 mod server;
 mod wire;
 

@@ -4,4 +4,4 @@ mod forwarding;
 mod names;
 mod site;
 mod sockets;
-mod upstream;
+pub(crate) mod upstream;

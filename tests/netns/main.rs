@@ -20,7 +20,6 @@ mod dhcp;
 mod dns;
 mod kernel;
 mod lab;
-mod openapi;
 
 #[test]
 fn stations_of_a_network_reach_each_other() {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::appliance::house::{House, document};
-use crate::appliance::router::Answer;
+use super::house::{House, document};
+use super::router::Answer;
 
 /// The description, and which of its operations were seen to succeed.
 struct Description {
