@@ -24,6 +24,7 @@
 //! - [`store`]: what must outlive power.
 //! - [`merge_patch`]: RFC 7396.
 //! - [`clock`]: time and chance, handed to everything that decides.
+//! - [`cli`]: the operator's command line, which speaks with the router as any client does.
 //!
 //! The same noun has the same file name in every room: `config/eip.rs` is what an EIP is, `plan/eip.rs` how it
 //! becomes kernel facts. Load balancing, the ZStack personality and the host's `pool` have their places beside these
@@ -31,6 +32,8 @@
 
 #[cfg(feature = "router")]
 pub mod api;
+#[cfg(feature = "router")]
+pub mod cli;
 #[cfg(feature = "router")]
 pub mod clock;
 #[cfg(feature = "router")]

@@ -25,6 +25,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("engines", &["config", "plan", "dhcp", "dns", "reconcile"]),
     ("status", &["config", "plan", "dhcp", "dns", "reconcile", "engines", "store", "clock"]),
     ("api", &["config", "dhcp", "engines", "reconcile", "store", "status"]),
+    ("cli", &["clock"]),
 ];
 /// The kernel room sees facts of the plan and nothing of how they were decided.
 const KERNEL_SEES_OF_PLAN: &[&str] = &["facts", "step"];
