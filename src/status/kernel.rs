@@ -32,7 +32,7 @@ pub struct Missing {
 impl KernelStatus {
     pub(super) fn new(capabilities: Capabilities, connections: Option<Connections>) -> Self {
         let Capabilities { flowtable, log_group, conntrack_size, vlan, vrf, wireguard } = capabilities;
-        let unused = "nothing: no configuration of this version asks for such a device";
+        let unused = "no effect: no configuration of this version asks for such a device";
         let known = [
             (flowtable, "flowtable", "established connections pass every rule, which costs more per packet"),
             (log_group, "log_group", "what firewall rules log is not told to the journal"),
