@@ -48,6 +48,10 @@ impl Reporter {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = memory.wanted(&published);
         let inputs = Inputs { published: &published, wanted: &wanted, dhcp, dns, counters };
+        if published.verified.is_none() && published.trouble.is_none() {
+            // Nothing was looked for yet, so nothing is missing.
+            return Status::new(inputs, &mut Board::default(), clock::now());
+        }
         let status = Status::new(inputs, &mut memory.board, clock::now());
         memory.board.transitions().iter().for_each(tell);
         status
@@ -78,15 +82,13 @@ impl Memory {
     }
 }
 
-/// Tells the journal of a part that is not as it was. What is new and well is not worth a line.
+/// Tells the journal of a part that fails, or recovers. What is new and well is not worth a line.
 fn tell(transition: &Transition) {
     let Transition { part, before, state, why } = transition;
-    let well = matches!(*state, "ok" | "off" | "up" | "starting");
-    match (before, why) {
-        (None, _) if well => {}
-        (_, Some(why)) if !well => tracing::warn!(part, state, why, "{part} is {state}: {why}"),
-        _ if !well => tracing::warn!(part, state, "{part} is {state}"),
-        (Some(before), _) => tracing::info!(part, state, before, "{part} is {state} again, after {before}"),
-        (None, _) => {}
+    let is_well = |state: &str| matches!(state, "ok" | "off" | "up" | "starting");
+    match (is_well(state), before) {
+        (false, _) => tracing::warn!("{part} is {state}: {}", why.as_deref().unwrap_or("no reason is known")),
+        (true, Some(before)) if !is_well(before) => tracing::info!("{part} is {state} again, after {before}"),
+        (true, _) => {}
     }
 }
