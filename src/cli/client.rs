@@ -1,4 +1,5 @@
-//! One request and its answer, over HTTP on TCP or on a socket in the file system. The one place that talks to the router.
+//! One request and its answer, over HTTP on TCP or on a socket in the file system: the one place that talks to the
+//! router.
 
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ const PROBLEM: &str = "application/problem+json";
 #[derive(Debug)]
 pub(super) struct Client {
     address: Address,
+    /// The largest answer, in octets.
+    limit: usize,
 }
 
 /// What is asked.
@@ -96,7 +99,7 @@ impl Answer {
 impl Client {
     /// For the router there; nothing is connected yet.
     pub(super) const fn new(address: Address) -> Self {
-        Self { address }
+        Self { address, limit: ANSWER_LIMIT }
     }
 
     /// Asks once.
@@ -146,10 +149,10 @@ impl Client {
         let connection = tokio::spawn(connection);
         let response = sender.send_request(self.request(question)?).await.map_err(lost)?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = match Limited::new(response.into_body(), ANSWER_LIMIT).collect().await {
+        let body = match Limited::new(response.into_body(), self.limit).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => {
-                return Err(self.nonsense(format!("more than {} MiB", ANSWER_LIMIT >> 20)));
+                return Err(self.nonsense(format!("more than {} octets", self.limit)));
             }
             Err(error) => return Err(self.no_answer(error.to_string())),
         };
@@ -223,12 +226,72 @@ fn with_cause(error: &hyper::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixListener;
 
-    #[test]
-    fn times_of_http_are_read() {
-        let time = http_date("Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(time, Some(Timestamp::from_seconds(784_111_777)));
+    use super::*;
+    use crate::cli::Exit;
+
+    /// What a client makes of a router that says this and, where it is told to, then keeps the connection open.
+    async fn ask(said: &'static str, limit: usize, stay: bool) -> Result<Answer, CliError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("api.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let router = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 4096];
+            let _ = stream.read(&mut head).await.unwrap();
+            stream.write_all(said.as_bytes()).await.unwrap();
+            if stay {
+                std::future::pending::<()>().await;
+            }
+        });
+        let client = Client { limit, ..Client::new(Address::Unix(path)) };
+        let answered = client.ask(Question::get("/v1/status")).await;
+        router.abort();
+        answered
+    }
+
+    #[tokio::test]
+    async fn an_answer_brings_the_time_of_the_router() {
+        let said = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 10\r\n\r\n{\"a\": [1]}";
+        let answer = ask(said, 10, true).await.unwrap();
+        assert_eq!(answer.time, Timestamp::from_seconds(784_111_777));
+        assert_eq!(answer.pretty().unwrap(), "{\n  \"a\": [\n    1\n  ]\n}\n");
         assert_eq!(http_date("yesterday"), None);
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_bounded() {
+        let said = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{\"a\": [1]}";
+        let error = ask(said, 9, true).await.unwrap_err();
+        assert_eq!(error.exit(), Exit::Failed);
+        assert!(error.to_string().contains("more than 9 octets"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_router_that_says_nothing_is_not_waited_for_for_ever() {
+        let before = tokio::time::Instant::now();
+        let error = ask("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{", 10, true).await.unwrap_err();
+        assert_eq!(error.exit(), Exit::Failed);
+        assert!(error.to_string().contains("nothing in 90 seconds"), "{error}");
+        assert!(before.elapsed() >= REQUEST_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_never_comes_is_given_up() {
+        let client = Client::new(Address::Unix("/run/vrouter/api.sock".into()));
+        let error = client.connect(std::future::pending::<std::io::Result<()>>()).await.unwrap_err();
+        assert_eq!(error.exit(), Exit::Unreachable);
+        let said = "cannot reach the router at /run/vrouter/api.sock: no connection in 5 seconds";
+        assert_eq!(error.to_string(), said);
+    }
+
+    #[tokio::test]
+    async fn half_an_answer_is_none() {
+        for said in ["", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}", "SSH-2.0-OpenSSH_9.2\r\n"] {
+            let error = ask(said, 10, false).await.unwrap_err();
+            assert!(matches!(error, CliError::NoAnswer { .. }), "{said}: {error}");
+        }
     }
 }

@@ -20,6 +20,7 @@ mod dhcp;
 mod dns;
 mod kernel;
 mod lab;
+mod vrctl;
 
 #[test]
 fn stations_of_a_network_reach_each_other() {
