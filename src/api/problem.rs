@@ -93,11 +93,9 @@ impl From<Faults> for Problem {
     fn from(faults: Faults) -> Self {
         let syntax = faults.as_slice().iter().any(|fault| fault.rule == Rule::Syntax);
         let status = if syntax { StatusCode::BAD_REQUEST } else { StatusCode::UNPROCESSABLE_ENTITY };
-        let count = faults.as_slice().len();
-        let detail = match faults.as_slice() {
-            [only] => only.to_string(),
-            [first, ..] => format!("{first}; and {} more", count - 1),
-            [] => "nothing is wrong".to_owned(),
+        let detail = match faults.as_slice().len() {
+            1 => "1 fault; `faults` says where".to_owned(),
+            count => format!("{count} faults; `faults` says where"),
         };
         let kind = "urn:vrouter:problem:invalid-configuration";
         let mut problem = Self::new(status, kind, "The configuration has faults; nothing changed", detail);

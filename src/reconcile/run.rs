@@ -138,9 +138,8 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             }
             Request::Document(generation, reply) => {
                 let running = self.published.load().generation;
-                let document =
-                    self.store.document(generation).map_err(|error| ChangeError::Store(error, running));
-                let _ = reply.send(document);
+                let document = self.store.document(generation).map(|document| document.map(normalised));
+                let _ = reply.send(document.map_err(|error| ChangeError::Store(error, running)));
             }
             Request::Reload(reply) => {
                 self.belief.observed = None;
@@ -187,7 +186,9 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             changed: summary.changed,
             removed: summary.removed,
         };
-        match self.commit(&next, generation.clone(), Value::Object(differences.patch)).await {
+        // The first record is whole, numbers that were left out included, so it says later what it says now.
+        let patch = if running == 0 { next.to_json() } else { Value::Object(differences.patch) };
+        match self.commit(&next, generation.clone(), patch).await {
             Ok(done) => {
                 self.config = next;
                 self.rest = Rest::default();
@@ -284,6 +285,11 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             self.publish(|published| published.generations = known);
         }
     }
+}
+
+/// A stored document as it was told while it ran; merge patches leave empty collections behind.
+fn normalised(document: Value) -> Value {
+    Config::default().replace(document.clone()).map_or(document, |config| config.to_json())
 }
 
 /// The next event; none ever where nobody tells.
