@@ -1,19 +1,24 @@
 //! Gratuitous ARP: neighbours learn at once where an address is (RFC 5227 section 3).
 //!
-//! A task of its own sends each announcement twice, some time apart, and many at a pace that no switch minds. Called by
-//! the kernel room's front.
+//! A task of its own sends each announcement twice, some time apart, and many at a pace that no switch minds. Whatever is
+//! asked of it, it keeps one entry for each address, so nothing waits and nothing is refused. Called by the kernel room's
+//! front.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 use super::KernelError;
+use crate::clock;
 
-/// How many announcements may wait; a whole base of addresses fits.
-const QUEUE: usize = 64;
-/// The second announcement follows after this (RFC 5227 section 1.1: ANNOUNCE_INTERVAL).
+/// How often each announcement is sent, and how long after the one before (RFC 5227 section 1.1: ANNOUNCE_NUM,
+/// ANNOUNCE_INTERVAL).
+const TIMES: u8 = 2;
 const INTERVAL: Duration = Duration::from_secs(2);
 /// So many are sent at once, and then a breath is taken.
 const BURST: usize = 256;
@@ -34,9 +39,16 @@ pub(super) struct Announcement {
     pub(super) address: Ipv4Addr,
 }
 
-/// Sends announcements from a task of its own.
+/// Sends announcements from a task of its own, which ends with it.
 pub(super) struct Announcer {
-    queue: mpsc::Sender<Vec<Announcement>>,
+    shared: Arc<Shared>,
+    task: AbortHandle,
+}
+
+#[derive(Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    changed: Notify,
 }
 
 impl Announcer {
@@ -48,23 +60,87 @@ impl Announcer {
         };
         let socket =
             Socket::new(Domain::PACKET, Type::RAW.nonblocking(), None::<Protocol>).map_err(failed)?;
-        let (queue, mut waiting) = mpsc::channel::<Vec<Announcement>>(QUEUE);
-        tokio::spawn(async move {
-            while let Some(announcements) = waiting.recv().await {
-                send(&socket, &announcements).await;
-                tokio::time::sleep(INTERVAL).await;
-                send(&socket, &announcements).await;
-            }
-        });
-        Ok(Self { queue })
+        let shared = Arc::new(Shared::default());
+        let task = tokio::spawn(run(socket, shared.clone())).abort_handle();
+        Ok(Self { shared, task })
     }
 
-    /// Hands announcements over.
-    pub(super) fn announce(&self, announcements: Vec<Announcement>) -> Result<(), KernelError> {
-        self.queue.try_send(announcements).map_err(|_| KernelError::Refused {
-            action: "announce addresses".to_owned(),
-            reason: format!("{QUEUE} announcements are waiting already"),
-        })
+    /// Has these announced from now on, anew where they were before.
+    pub(super) fn announce(&self, announcements: impl IntoIterator<Item = Announcement>) {
+        self.shared.waiting().add(announcements, clock::moment());
+        self.shared.changed.notify_one();
+    }
+
+    /// These addresses may be another's now: they are not announced any more.
+    pub(super) fn withdraw(&self, addresses: impl IntoIterator<Item = (u32, Ipv4Addr)>) {
+        self.shared.waiting().remove(addresses);
+    }
+}
+
+impl Drop for Announcer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn run(socket: Socket, shared: Arc<Shared>) {
+    loop {
+        let (due, next) = shared.waiting().take_due(clock::moment());
+        send(&socket, &due).await;
+        let changed = shared.changed.notified();
+        match next {
+            Some(next) => {
+                let rest = next.saturating_duration_since(clock::moment());
+                // Whichever comes first: what is due is looked at anew.
+                let _ = tokio::time::timeout(rest, changed).await;
+            }
+            None => changed.await,
+        }
+    }
+}
+
+/// What is still to be announced: for each address on a device its Ethernet address, how often, and when next.
+#[derive(Debug, Default)]
+struct Waiting(BTreeMap<(u32, Ipv4Addr), Pending>);
+
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    mac: [u8; 6],
+    left: u8,
+    due: Instant,
+}
+
+impl Waiting {
+    fn add(&mut self, announcements: impl IntoIterator<Item = Announcement>, now: Instant) {
+        for Announcement { index, mac, address } in announcements {
+            self.0.insert((index, address), Pending { mac, left: TIMES, due: now });
+        }
+    }
+
+    fn remove(&mut self, addresses: impl IntoIterator<Item = (u32, Ipv4Addr)>) {
+        for address in addresses {
+            self.0.remove(&address);
+        }
+    }
+
+    /// What has to be sent now, and when there is more to send.
+    fn take_due(&mut self, now: Instant) -> (Vec<Announcement>, Option<Instant>) {
+        let mut due = Vec::new();
+        self.0.retain(|&(index, address), pending| {
+            if pending.due <= now {
+                due.push(Announcement { index, mac: pending.mac, address });
+                pending.left = pending.left.saturating_sub(1);
+                pending.due = now + INTERVAL;
+            }
+            pending.left > 0
+        });
+        (due, self.0.values().map(|pending| pending.due).min())
     }
 }
 
@@ -133,6 +209,32 @@ fn link_address(index: u32) -> std::io::Result<SockAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_address_is_announced_twice_unless_it_goes() {
+        let announcement =
+            |last| Announcement { index: 2, mac: [2; 6], address: Ipv4Addr::new(198, 51, 100, last) };
+        let start = clock::moment();
+        let mut waiting = Waiting::default();
+        waiting.add([announcement(7), announcement(8)], start);
+        waiting.add([announcement(7)], start);
+        assert_eq!(
+            waiting.take_due(start),
+            (vec![announcement(7), announcement(8)], Some(start + INTERVAL)),
+            "one entry for each address"
+        );
+        let later = start + INTERVAL / 2;
+        waiting.remove([(2, announcement(8).address)]);
+        waiting.add([announcement(9)], later);
+        assert_eq!(waiting.take_due(later), (vec![announcement(9)], Some(start + INTERVAL)));
+        let (due, next) = waiting.take_due(start + INTERVAL);
+        assert_eq!(
+            (due, next),
+            (vec![announcement(7)], Some(later + INTERVAL)),
+            "what went is not announced"
+        );
+        assert_eq!(waiting.take_due(later + INTERVAL), (vec![announcement(9)], None));
+    }
 
     #[test]
     fn an_announcement_is_a_request_by_the_address_for_itself() {

@@ -7,7 +7,7 @@ use super::netlink::{NETLINK_NETFILTER, NETLINK_ROUTE, Netlink};
 use super::nftables::Nftables;
 use super::{Kernel, KernelError, StepResult, capabilities, conntrack, link, route, sysctl};
 use crate::clock;
-use crate::plan::facts::{Capabilities, Observed, Sysctl, TableSeen};
+use crate::plan::facts::{Capabilities, Observed, Route, Sysctl, TableSeen};
 use crate::plan::step::{Plan, Step};
 
 /// Up to so many routes are read back one by one; more are read with all of ours.
@@ -69,9 +69,18 @@ impl Linux {
             Step::SetSysctl(sysctl, value) => sysctl::write(sysctl, value),
             Step::SetLink(device, settings) => link::set(&mut self.route, device, *settings),
             Step::AddAddress(device, address) => link::add_address(&mut self.route, device, *address),
-            Step::RemoveAddress(device, address) => link::remove_address(&mut self.route, device, *address),
+            Step::RemoveAddress(device, address) => {
+                self.announcer.withdraw([(device.index, address.addr())]);
+                link::remove_address(&mut self.route, device, *address)
+            }
             Step::AddRoutes(routes) => route::add(&mut self.route, routes),
-            Step::RemoveRoutes(routes) => route::remove(&mut self.route, routes),
+            Step::RemoveRoutes(routes) => {
+                self.announcer.withdraw(routes.iter().filter_map(|(key, route)| match route {
+                    Route::Local(device) => Some((device.index, key.destination.addr())),
+                    _ => None,
+                }));
+                route::remove(&mut self.route, routes)
+            }
             Step::AddRule(rule) => route::add_rule(&mut self.route, rule),
             Step::RemoveRule(rule) => route::remove_rule(&mut self.route, rule),
             Step::ChangeTable(changes) => self.nftables.change(changes),
@@ -85,7 +94,8 @@ impl Linux {
                     let mac = self.macs.get(&device.index).copied()?;
                     Some(Announcement { index: device.index, mac, address: *address })
                 };
-                self.announcer.announce(addresses.iter().filter_map(known).collect())
+                self.announcer.announce(addresses.iter().filter_map(known));
+                Ok(())
             }
         }
     }
