@@ -7,4 +7,5 @@ mod must_show;
 mod openapi;
 mod picture;
 mod router;
+mod storm;
 mod traffic;
