@@ -9,3 +9,5 @@ mod picture;
 mod router;
 mod storm;
 mod traffic;
+mod translation;
+mod ways;
