@@ -1,10 +1,13 @@
 //! The appliance as a whole: the real `vrouterd` in a namespace, and real clients around it.
 
 mod door;
+mod firewall;
 mod foreign;
 mod house;
+mod isolation;
 mod must_show;
 mod openapi;
+mod packets;
 mod picture;
 mod router;
 mod storm;

@@ -6,8 +6,8 @@
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -140,6 +140,11 @@ impl Lab {
                 });
             }
         });
+    }
+
+    /// Nothing comes back over TCP.
+    pub(crate) fn connects_in_vain(&self, station: &str, to: &str) {
+        assert_eq!(self.tcp_within(station, to, SILENCE), Outcome::Silence, "{station} to {to} over TCP");
     }
 
     /// Whether pings are answered.
@@ -295,6 +300,66 @@ impl Pings {
 }
 
 impl Drop for Pings {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A tcpdump whose lines are read as they come.
+#[derive(Debug)]
+pub(crate) struct Capture {
+    lines: mpsc::Receiver<String>,
+    seen: Vec<String>,
+    taken: usize,
+    child: Child,
+}
+
+impl Capture {
+    /// Listens on a device of a station for what a filter lets through.
+    pub(crate) fn start(lab: &Lab, station: &str, device: &str, filter: &str) -> Self {
+        let mut child = lab
+            .command(station, &["tcpdump", "-n", "-l", "--immediate-mode", "-i", device, filter])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("listening on") {
+            line.clear();
+            assert!(stderr.read_line(&mut line).unwrap() > 0, "tcpdump ended");
+        }
+        // What it says at its end has to go somewhere.
+        thread::spawn(move || io::copy(&mut stderr, &mut io::sink()));
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok());
+        });
+        Self { lines, seen: Vec::new(), taken: 0, child }
+    }
+
+    /// Waits for the next line that says this, behind the one that was asked for before.
+    #[track_caller]
+    pub(crate) fn line(&mut self, what: &str) -> String {
+        loop {
+            while let Some(line) = self.seen.get(self.taken) {
+                self.taken += 1;
+                if line.contains(what) {
+                    return line.clone();
+                }
+            }
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => self.seen.push(line),
+                Err(_) => panic!("no line says `{what}`:\n{}", self.seen.join("\n")),
+            }
+        }
+    }
+}
+
+impl Drop for Capture {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
