@@ -5,6 +5,7 @@ mod firewall;
 mod foreign;
 mod house;
 mod isolation;
+mod kills;
 mod must_show;
 mod openapi;
 mod packets;
