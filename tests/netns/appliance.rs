@@ -4,6 +4,7 @@ mod door;
 mod firewall;
 mod foreign;
 mod house;
+mod interfaces;
 mod isolation;
 mod kills;
 mod must_show;
