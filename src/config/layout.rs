@@ -36,6 +36,9 @@ pub struct Zone {
     pub guests: Vec<Ipv4Net>,
     /// Networks that static routes reach through those stations.
     pub behind: Vec<Ipv4Net>,
+    /// The subnet of the way out: the next hop's, else, on a public interface, the first. Absent where there is none, and
+    /// where guests alone are here.
+    pub outside: Option<Ipv4Net>,
     /// Whether guests share the device with another side, so that only their addresses tell them apart.
     pub guests_by_address: bool,
     /// Whether the guests reach the router alone.
@@ -57,6 +60,15 @@ impl Zone {
     /// The router's addresses in the guests' subnets.
     pub fn guest_addresses(&self) -> impl Iterator<Item = InterfaceAddress> {
         self.addresses.iter().copied().filter(|address| self.guests.contains(&address.subnet()))
+    }
+
+    /// The router's addresses for its management where the device is public too: those that are neither the guests' nor
+    /// of the way out. Empty where management has no address of its own.
+    pub fn management_addresses(&self) -> impl Iterator<Item = InterfaceAddress> {
+        let own = |address: &InterfaceAddress| {
+            Some(address.subnet()) != self.outside && !self.guests.contains(&address.subnet())
+        };
+        self.addresses.iter().copied().filter(own)
     }
 
     /// The first address that is not in a guests' subnet, else the first: what the interface is known by outside.
@@ -179,31 +191,45 @@ fn zone(interface: &Interface, named: impl Fn(Ipv4Net) -> bool) -> Zone {
         }
     }
     let (public, management) = (interface.is(Role::Public), interface.is(Role::Management));
-    let guests = if interface.is(Role::Guest) { guests(interface, &subnets, named) } else { Vec::new() };
+    let outside = outside(interface, &subnets);
+    let guests =
+        if interface.is(Role::Guest) { guests(interface, &subnets, outside, named) } else { Vec::new() };
     Zone {
         addresses: interface.addresses.clone(),
         public,
         management,
         guests_by_address: !guests.is_empty() && (public || management),
         guests,
+        outside,
         behind: Vec::new(),
         isolated: interface.isolated,
     }
 }
 
-/// The guests' subnets of an interface that has guests.
-fn guests(interface: &Interface, subnets: &[Ipv4Net], named: impl Fn(Ipv4Net) -> bool) -> Vec<Ipv4Net> {
-    if interface.roles.len() == 1 {
-        return subnets.to_vec();
+/// The subnet of the next hop is the other side's, or the first one of a public interface where there is no next hop.
+fn outside(interface: &Interface, subnets: &[Ipv4Net]) -> Option<Ipv4Net> {
+    if !interface.is(Role::Public) && !interface.is(Role::Management) {
+        return None;
     }
-    // The subnet of the next hop is the other side's, or the first one where there is no next hop.
-    let gateway = interface.gateway.map(super::net::Address::get);
-    let outside = match gateway {
+    let found = match interface.gateway.map(super::net::Address::get) {
         Some(gateway) => subnets.iter().find(|net| net.contains(&gateway)),
         None if interface.is(Role::Public) => subnets.first(),
         None => None,
     };
-    let inside: Vec<Ipv4Net> = subnets.iter().filter(|net| Some(*net) != outside).copied().collect();
+    found.copied()
+}
+
+/// The guests' subnets of an interface that has guests.
+fn guests(
+    interface: &Interface,
+    subnets: &[Ipv4Net],
+    outside: Option<Ipv4Net>,
+    named: impl Fn(Ipv4Net) -> bool,
+) -> Vec<Ipv4Net> {
+    if interface.roles.len() == 1 {
+        return subnets.to_vec();
+    }
+    let inside: Vec<Ipv4Net> = subnets.iter().filter(|net| Some(**net) != outside).copied().collect();
     let by_name: Vec<Ipv4Net> = inside.iter().filter(|net| named(**net)).copied().collect();
     [by_name, inside, subnets.to_vec()].into_iter().find(|nets| !nets.is_empty()).unwrap_or_default()
 }

@@ -97,18 +97,23 @@ fn management(target: &Target, place: Place<'_>) -> Vec<Rule> {
             rules.push(Rule::new([side, vec![drop()]].concat()));
         }
     }
-    rules.push(Rule::new(vec![
-        Statement::InputDevice(device.clone()),
-        Statement::IcmpType(ICMP_ECHO),
-        accept(),
-    ]));
-    for port in &target.surroundings.management_ports {
-        rules.push(Rule::new(vec![
-            Statement::InputDevice(device.clone()),
-            Statement::Protocol(TCP),
-            Statement::DestinationPort(*port),
-            accept(),
-        ]));
+    for asked in asked(place) {
+        let side = [vec![Statement::InputDevice(device.clone())], asked].concat();
+        rules.push(Rule::new([side.clone(), vec![Statement::IcmpType(ICMP_ECHO), accept()]].concat()));
+        for port in &target.surroundings.management_ports {
+            let api = vec![Statement::Protocol(TCP), Statement::DestinationPort(*port), accept()];
+            rules.push(Rule::new([side.clone(), api].concat()));
+        }
     }
     rules
+}
+
+/// What to ask so that a packet is for the management: any of these. The public side of a device that is both reaches
+/// the public address alone, unless management has no address of its own.
+fn asked(place: Place<'_>) -> Vec<Vec<Statement>> {
+    let own: Vec<_> = place.zone.management_addresses().map(|own| own.address()).collect();
+    if !place.zone.public || own.is_empty() {
+        return vec![Vec::new()];
+    }
+    own.into_iter().map(|own| vec![Statement::DestinationNet(own.into())]).collect()
 }
