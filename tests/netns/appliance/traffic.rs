@@ -28,6 +28,8 @@ const BREATH: Duration = Duration::from_micros(500);
 pub(crate) enum Outcome {
     /// It is answered by a server that saw it come from here.
     Answered(Ipv4Addr),
+    /// Somebody takes the connection and says nothing.
+    Connected,
     /// The connection is reset, or the port is said to be closed.
     Refused,
     /// A router says that it does not pass.
@@ -85,8 +87,10 @@ impl Lab {
 
     /// What becomes of a connection from a station that may take so long.
     fn tcp_within(&self, station: &str, to: &str, patience: Duration) -> Outcome {
-        let greeted = self.connect(station, to, patience).and_then(|stream| greeting(&stream));
-        greeted.map_or_else(|error| Outcome::of(&error), |from| Outcome::Answered(*from.ip()))
+        match self.connect(station, to, patience) {
+            Ok(stream) => greeting(&stream).map_or(Outcome::Connected, |from| Outcome::Answered(*from.ip())),
+            Err(error) => Outcome::of(&error),
+        }
     }
 
     /// What becomes of a datagram from a station that may take so long.
