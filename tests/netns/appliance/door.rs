@@ -5,7 +5,7 @@ use std::thread;
 use serde_json::{Value, json};
 
 use super::house::{House, document, grounds};
-use super::picture::Picture;
+use super::picture::{Picture, Watch};
 use super::router::{Answer, Router};
 use crate::lab::until;
 
@@ -97,15 +97,19 @@ fn changes_of_many_clients_come_one_after_the_other() {
 #[test]
 fn the_end_of_the_service_is_not_the_end_of_forwarding() {
     let House { mut router, lab } = House::with(json!({
-        "eips": {"web": {"address": "198.51.100.7", "interface": "public", "target": "10.1.1.20"}},
-        "firewall": {"rules": {"web-in": {"priority": 1, "direction": "ingress", "protocol": "tcp",
-            "address": "198.51.100.7", "destination_ports": ["80"], "action": "accept"}}}
+        "eips": {"web": {"address": "198.51.100.7", "interface": "public", "target": "10.1.1.20",
+                         "on_remove": "keep"}},
+        "port_forwards": {"limited": {"protocol": "tcp", "address": "198.51.100.5", "ports": "8000-8010",
+            "target": "10.1.1.20", "target_ports": "8000-8010", "allowed_sources": ["192.0.2.0/24"]}},
+        "firewall": {"rules": {"web-in": {"priority": 1, "direction": "ingress", "protocol": "tcp", "log": true,
+            "address": "198.51.100.7", "destination_ports": ["80", "90-99"], "action": "accept"}}}
     }));
     for station in ["internet", "web1"] {
         lab.serve(station, 80);
     }
     let stream = lab.stream("client", "192.0.2.53:80");
     let before = Picture::with_handles(&lab);
+    let watch = Watch::start(&lab);
     assert!(router.terminate().success());
     before.is(&lab, "after the end");
     stream.goes_on();
@@ -113,7 +117,13 @@ fn the_end_of_the_service_is_not_the_end_of_forwarding() {
     assert!(lab.pings("client", "192.0.2.53"));
     router.relaunch();
     before.is(&lab, "after the start");
+    assert_eq!(watch.end(&lab), [""; 0], "nothing was touched");
     assert_eq!(router.get("/v1/generations").body["current"], 2);
+    // What was said of the EIP before the restart counts after it.
+    let kept = lab.stream("internet", "198.51.100.7:80");
+    router.change(json!({"eips": {"web": null}}));
+    kept.goes_on();
+    lab.silent("internet", &["198.51.100.7:80"]);
     assert!(stream.end() > 0);
 }
 

@@ -97,6 +97,14 @@ fn ingress_is_judged_by_the_address_that_was_asked() {
         assert!(lab.pings("internet", address), "{address}");
     }
     assert!(lab.pings_in_vain("internet", "198.51.100.7"));
+    // Whoever is meant by the address that a guest network is known by is that network, around the corner.
+    lab.silent("client", &["198.51.100.8:8090"]);
+    router.change(
+        json!({"firewall": {"rules": {"own": {"priority": 1, "direction": "ingress", "protocol": "all",
+        "sources": ["198.51.100.5"], "address": "198.51.100.8", "action": "accept"}}}}),
+    );
+    lab.reaches("client", "198.51.100.8:8090", "10.1.1.1");
+    lab.silent("neighbour", &["198.51.100.8:8090"]);
     // Everything but what is refused.
     router.change(json!({"firewall": {"defaults": {"ingress": "accept"}}}));
     lab.reaches("internet", "198.51.100.8:8085", "192.0.2.53");

@@ -1,8 +1,12 @@
 //! All of the router's kernel that a configuration reaches, as lines that can be compared later.
 
+use std::fs;
+use std::process::{Child, Stdio};
 use std::time::Instant;
 
-use crate::lab::{Lab, PATIENCE};
+use tempfile::NamedTempFile;
+
+use crate::lab::{Lab, PATIENCE, until};
 
 /// What was there at one time. Counters and what the kernel does by itself are left out.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,4 +77,55 @@ fn line(line: &str) -> String {
         Some(if skip { "" } else { word })
     });
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// What nft(8) is told of changes, from one time on.
+#[derive(Debug)]
+pub(super) struct Watch {
+    file: NamedTempFile,
+    child: Child,
+}
+
+impl Watch {
+    /// Watches the tables of the router.
+    pub(super) fn start(lab: &Lab) -> Self {
+        let file = NamedTempFile::new().unwrap();
+        let child = lab
+            .command("router", &["nft", "monitor"])
+            .stdin(Stdio::null())
+            .stdout(file.reopen().unwrap())
+            .spawn()
+            .unwrap();
+        let watch = Self { file, child };
+        watch.mark(lab, "begin");
+        watch
+    }
+
+    /// Makes a change of the test's own, and waits until it is told.
+    fn mark(&self, lab: &Lab, name: &str) -> String {
+        until("the watch sees the mark", || {
+            lab.ok("router", &format!("nft add table inet {name}"));
+            lab.ok("router", &format!("nft delete table inet {name}"));
+            let told = fs::read_to_string(self.file.path()).unwrap();
+            told.contains(&format!("delete table inet {name}")).then_some(told)
+        })
+    }
+
+    /// Everything that was told, but for the test's own marks.
+    pub(super) fn end(mut self, lab: &Lab) -> Vec<String> {
+        let told = self.mark(lab, "end");
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let own = |line: &&str| {
+            !line.starts_with('#') && !line.ends_with("inet begin") && !line.ends_with("inet end")
+        };
+        told.lines().filter(own).map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
