@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::house::{House, document, grounds};
 use super::router::Router;
-use super::traffic::Outcome;
+use super::traffic::{Capture, Outcome};
 use crate::lab::Lab;
 
 /// The router's addresses on each of its sides.
@@ -74,13 +74,21 @@ fn the_router_itself_is_reached_for_what_it_serves() {
     // Nor with a guest's address as its source.
     lab.ok("neighbour", "ip address add 10.1.1.77/32 dev eth0");
     lab.ok("neighbour", "ip route replace 198.51.100.7/32 via 198.51.100.5 src 10.1.1.77");
+    let mut inside = Capture::start(&lab, "web1", "eth0", "icmp[icmptype] == icmp-echo");
     assert!(lab.pings_in_vain("neighbour", "198.51.100.7"));
     lab.ok("neighbour", "ip route replace 198.51.100.7/32 dev eth0 src 198.51.100.9");
     assert!(lab.pings("neighbour", "198.51.100.7"));
+    let first = inside.line("echo request");
+    assert!(first.contains("198.51.100.9 > 10.1.1.20"), "{first}");
     // Nor has a guest another network's address.
     lab.ok("client", "ip address add 10.2.2.77/32 dev eth0");
     lab.ok("client", "ip route replace 192.0.2.53/32 via 10.1.1.1 src 10.2.2.77");
-    assert!(lab.pings_in_vain("client", "192.0.2.53"));
+    let mut outside = Capture::start(&lab, "upstream", "eth0", "icmp[icmptype] == icmp-echo");
+    assert!(!lab.run("client", "ping -c 1 -W 0.5 -s 99 192.0.2.53").success);
+    lab.ok("client", "ip route delete 192.0.2.53/32");
+    assert!(lab.pings("client", "192.0.2.53"));
+    let first = outside.line("echo request");
+    assert!(first.contains("198.51.100.5 > 192.0.2.53") && first.contains("length 64"), "{first}");
 }
 
 #[test]
@@ -124,6 +132,8 @@ fn ipv6_neither_leaks_nor_reaches_the_router() {
     for (station, device, address) in [
         ("router", "eth2", "fd00:1::1/64"),
         ("router", "eth1", "fd00:2::1/64"),
+        ("router", "eth0", "fd00:3::1/64"),
+        ("admin", "eth0", "fd00:3::10/64"),
         ("client", "eth0", "fd00:1::50/64"),
         ("neighbour", "eth0", "fd00:2::9/64"),
     ] {
@@ -147,6 +157,8 @@ fn ipv6_neither_leaks_nor_reaches_the_router() {
     ] {
         assert!(lab.pings_in_vain(station, to), "{station} to {to}");
     }
+    assert!(lab.pings_in_vain("admin", "fd00:3::1"));
+    assert!(!api("admin", "[fd00:3::1]"), "not even management");
     assert!(!api("client", "[fd00:1::1]"));
     assert!(!api("neighbour", "[fd00:2::1]"));
     // The same socket answers where it should.
