@@ -1,5 +1,6 @@
 //! The API's door with the real service behind it: who is refused, why, and that nothing changes then.
 
+use std::net::UdpSocket;
 use std::thread;
 
 use serde_json::{Value, json};
@@ -148,4 +149,36 @@ fn a_memory_serves_one_service() {
     let running: Value = router.document();
     assert!(running["snat"]["guest2"].is_null());
     assert!(lab.pings("client", "192.0.2.53"));
+}
+
+/// A port that somebody else has refuses the service that needs it, with nothing changed; where it is taken while the
+/// router is dead, everything else comes back, and the service follows by itself.
+#[test]
+fn a_port_that_is_taken_costs_one_service() {
+    let House { mut router, lab } = House::with(json!({}));
+    lab.serve("internet", 80);
+    let taken = || lab.inside("router", || UdpSocket::bind("10.1.1.1:53").unwrap());
+    let socket = taken();
+    let before = Picture::of(&lab);
+    let dns = json!({"dns": {"interfaces": ["guest"],
+                             "records": {"a": {"name": "a.demo.local", "type": "A", "values": ["10.1.1.9"]}}}});
+    let refused = router.patch(&dns);
+    assert_eq!(problem(&refused), 409);
+    let detail = refused.body["detail"].as_str().unwrap();
+    assert!(detail.contains("dns") && detail.contains("10.1.1.1 port 53"), "{detail}");
+    before.is(&lab, "after the refusal");
+    assert_eq!(router.get("/v1/generations").body["current"], 1);
+    drop(socket);
+    let ask = || lab.run("client", "dig +short +tries=1 +time=1 @10.1.1.1 a.demo.local").stdout;
+    assert_eq!(router.change(dns), 2);
+    assert_eq!(ask().trim(), "10.1.1.9");
+    router.kill();
+    let socket = taken();
+    lab.ok("router", "nft delete table inet vrouter");
+    router.launch();
+    until("the table is back", || lab.run("router", "nft list table inet vrouter").success.then_some(()));
+    lab.reaches("client", "192.0.2.53:80", "198.51.100.5");
+    assert_ne!(ask().trim(), "10.1.1.9");
+    drop(socket);
+    until("names are served again", || (ask().trim() == "10.1.1.9").then_some(()));
 }

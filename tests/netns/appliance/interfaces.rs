@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::house::{DEVICES, House, document};
+use super::house::{DEVICES, House, document, grounds};
 use super::router::Router;
 use super::traffic::Capture;
+use crate::dhcp::clients::udhcpc;
 use crate::lab::{Lab, until};
 
 fn addresses(lab: &Lab, device: &str) -> Vec<String> {
@@ -17,7 +18,9 @@ fn addresses(lab: &Lab, device: &str) -> Vec<String> {
 
 #[test]
 fn devices_are_configured_whenever_they_are_there() {
-    let House { mut router, mut lab } = House::new();
+    let mut lab = grounds();
+    // Where the API answers is an address that no device has yet.
+    let mut router = Router::listening(&lab, "router", "192.168.0.188:7270");
     for station in ["internet", "other"] {
         lab.serve(station, 80);
     }
@@ -30,11 +33,16 @@ fn devices_are_configured_whenever_they_are_there() {
         "addresses": ["10.2.2.1/24", "10.2.2.2/24", "10.2.3.1/24"]});
     wanted["eips"] =
         json!({"other": {"address": "198.51.100.8", "interface": "public", "target": "10.2.2.20"}});
+    wanted["dhcp"] = json!({"guest2": {"interface": "guest2", "domain": "demo.local",
+        "hosts": {"other": {"mac": "fa:aa:00:00:03:20", "ip": "10.2.2.20", "hostname": "other"}}}});
+    wanted["dns"] = json!({"interfaces": ["guest2"]});
     wanted["firewall"]["rules"]["web"] = json!({"priority": 1, "direction": "ingress", "protocol": "tcp",
         "destination_ports": ["80"], "action": "accept"});
     assert_eq!(router.configure(&wanted), 1);
     assert_eq!(addresses(&lab, "eth0"), ["192.168.0.188/24"]);
     lab.reaches("client", "192.0.2.53:80", "198.51.100.5");
+    let api = lab.ok("admin", "curl -s --max-time 10 http://192.168.0.188:7270/v1/generations");
+    assert!(api.contains("\"current\":1"), "{api}");
 
     // It appears under a name that nobody said, is configured and announced by itself, goes, and comes back.
     for name in ["eth4", "lan7"] {
@@ -48,6 +56,7 @@ fn devices_are_configured_whenever_they_are_there() {
         assert!(lab.ok("router", &format!("ip link show {name}")).contains("mtu 1400"));
         lab.reaches("other", "192.0.2.53:80", "198.51.100.8");
         lab.reaches("internet", "198.51.100.8:80", "192.0.2.53");
+        is_served(&lab);
         lab.reaches("client", "198.51.100.8:80", "10.1.1.50");
         lab.ok("router", &format!("ip link delete {name}"));
         lab.reaches("client", "192.0.2.53:80", "198.51.100.5");
@@ -62,6 +71,7 @@ fn devices_are_configured_whenever_they_are_there() {
     lab.plug("router", "eth4", DEVICES[4].1, "guest2");
     until("the device is configured", || (addresses(&lab, "eth4") == ["10.2.2.1/24"]).then_some(()));
     lab.reaches("other", "192.0.2.53:80", "198.51.100.8");
+    is_served(&lab);
     assert_eq!(router.get("/v1/generations").body["current"], 2, "none of it is a generation");
 
     // A subnet's first address goes, and its others stay; then a device is given another role.
@@ -82,6 +92,14 @@ fn devices_are_configured_whenever_they_are_there() {
     });
     lab.reaches("other", "192.0.2.53:80", "198.51.100.8");
     assert!(stream.end() > 0);
+}
+
+/// The station of the second guest network gets its address and an answer to its name.
+fn is_served(lab: &Lab) {
+    let told = udhcpc(lab, "other", "", false).expect("a lease");
+    assert_eq!((told["ip"].as_str(), told["dns"].as_str()), ("10.2.2.20", "10.2.2.1"));
+    let said = lab.run("other", "dig +short +tries=5 +time=2 @10.2.2.1 other.demo.local").stdout;
+    assert_eq!(said.trim(), "10.2.2.20");
 }
 
 /// The roles of each device, for all ways of having all three on so many.
@@ -184,7 +202,7 @@ fn carries(arrangement: &[&[&str]]) {
         lab.reaches(&neighbour, &format!("{eip}:80"), &own);
         lab.reaches(&guest, &format!("{eip}:80"), &own);
         assert!(lab.pings(&guest, &own));
-        let told = crate::dhcp::clients::udhcpc(&lab, &neighbour, "", false).expect("a lease");
+        let told = udhcpc(&lab, &neighbour, "", false).expect("a lease");
         assert_eq!(told["router"], own);
         let doors = ["192.168.0.188", &own, "198.51.100.5"].map(|host| format!("{host}:7270"));
         lab.silent(&guest, &doors.each_ref().map(String::as_str));

@@ -9,11 +9,11 @@ const CHANGES: u32 = 1000;
 
 /// Two of the house's own EIPs and forwards stay; everything else comes and goes, and nothing of it is their traffic's.
 fn change(number: u32) -> Value {
-    let id = format!("storm-{}", number / 10);
-    let last = 100 + number / 10 % 100;
-    let host = json!({"mac": format!("fa:bb:00:00:00:{:02x}", number / 10 % 256), "ip": format!("10.1.1.{last}"),
+    let id = format!("storm-{}", number / 12);
+    let last = 100 + number / 12 % 80;
+    let host = json!({"mac": format!("fa:bb:00:00:00:{:02x}", number / 12 % 256), "ip": format!("10.1.1.{last}"),
                       "hostname": format!("host-{last}")});
-    match number % 10 {
+    match number % 12 {
         0 => json!({"eips": {id: {"address": format!("198.51.100.{last}"), "interface": "public",
                                   "target": format!("10.1.1.{last}")}}}),
         1 => json!({"port_forwards": {id: {"protocol": "tcp", "address": "198.51.100.5",
@@ -28,6 +28,8 @@ fn change(number: u32) -> Value {
         6 => json!({"firewall": {"rules": {id: {"priority": 30, "action": "reject"}}}}),
         7 => json!({"port_forwards": {id.clone(): null}, "dns": {"records": {id: null}}}),
         8 => json!({"routes": {"branch": {"destination": format!("10.9.{last}.0/24"), "via": "10.1.1.254"}}}),
+        9 => json!({"interfaces": {"guest2": {"addresses": ["10.2.2.1/24", format!("10.3.{last}.1/24")]}}}),
+        10 => json!({"snat": {"guest2": {"address": format!("198.51.100.{}", 200 + number / 12 % 50)}}}),
         _ => json!({"eips": {id.clone(): null}, "firewall": {"rules": {id.clone(): null}},
                     "dhcp": {"guest": {"hosts": {id: null}}}, "routes": {"branch": null}}),
     }
