@@ -12,11 +12,15 @@ use vrouter::merge_patch;
 use super::house::House;
 use super::picture::Picture;
 use super::router::Door;
+use crate::lab::Lab;
 
 /// How often the service is killed.
 const KILLS: usize = 12;
 /// The longest time between the first change of a life and its end.
 const LIFE_MS: u64 = 250;
+
+/// The longest time that a start is left to itself which is not to be finished.
+const START_MS: u64 = 80;
 
 /// A sequence that looks random and is known by its seed (splitmix64).
 struct Chance(u64);
@@ -103,6 +107,24 @@ impl Client {
     }
 }
 
+/// What the kernel maps is what the document says: no mapping of a change that was never made is left behind.
+fn mapped(lab: &Lab, document: &Value) {
+    let map = |name: &str| lab.ok("router", &format!("nft list map inet vrouter {name}"));
+    let (eips, forwards) = (map("eips"), map("forwards"));
+    let wanted = document["eips"].as_object().unwrap();
+    assert_eq!(eips.matches(" : 10.1.1.").count(), wanted.len(), "{eips}");
+    for eip in wanted.values() {
+        let element = format!("{} : {}", eip["address"].as_str().unwrap(), eip["target"].as_str().unwrap());
+        assert!(eips.contains(&element), "{element} is not in {eips}");
+    }
+    let port = document["port_forwards"]["number"]["ports"].as_str();
+    assert_eq!(forwards.matches(" : 10.1.1.").count(), usize::from(port.is_some()), "{forwards}");
+    assert!(
+        port.is_none_or(|port| forwards.contains(&format!("udp . {port} :"))),
+        "{port:?} is not in {forwards}"
+    );
+}
+
 #[test]
 fn nothing_acknowledged_is_lost_and_forwarding_never_stops() {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos().into();
@@ -132,10 +154,15 @@ fn nothing_acknowledged_is_lost_and_forwarding_never_stops() {
             storm.join().unwrap();
         });
         acknowledged += answered.load(Ordering::Relaxed);
+        // Some are killed once more while they take over.
+        if chance.below(2) == 0 {
+            router.launch_and_kill(Duration::from_millis(chance.below(START_MS)));
+        }
         let before = client.generation;
         router.relaunch();
         client.compare(router.get("/v1/generations").body["current"].as_u64().unwrap(), &router.document());
         unseen += client.generation - before;
+        mapped(&lab, &client.document);
         for stream in &streams {
             stream.goes_on();
         }

@@ -83,13 +83,24 @@ impl Router {
         command
     }
 
-    /// Starts the service and waits until its API answers.
-    pub(crate) fn launch(&mut self) {
+    fn spawn(&mut self) {
         assert!(self.child.is_none(), "it runs");
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        self.child = Some(self.command().stderr(log).spawn().unwrap());
+    }
+
+    /// Starts the service and ends it at once when so much time has gone by, wherever it is by then.
+    pub(crate) fn launch_and_kill(&mut self, after: Duration) {
+        self.spawn();
+        thread::sleep(after);
+        self.kill();
+    }
+
+    /// Starts the service and waits until its API answers.
+    pub(crate) fn launch(&mut self) {
         // What a killed predecessor left is no answer of this one.
         let _ = fs::remove_file(self.path("api.sock"));
-        self.child = Some(self.command().stderr(log).spawn().unwrap());
+        self.spawn();
         until("the API answers", || {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "it ended: {ended:?}\n{}", self.log());
