@@ -8,6 +8,8 @@ use super::target::{Place, Target};
 use super::{names, own};
 use crate::config::net::{AddressMatch, AddressRange};
 
+const TCP: u8 = 6;
+
 /// Adds the chain, and the routes of public addresses that are not an interface's.
 pub(super) fn lower(target: &Target, ruleset: &mut Ruleset, facts: &mut Facts) {
     let mut rules = hairpin(target);
@@ -54,10 +56,14 @@ fn networks(target: &Target, place: Place<'_>, device: &Statement) -> Vec<Rule> 
     for (id, snat) in entries {
         let address = snat.address.map(|address| address.get()).or_else(|| place.zone.public_address());
         let Some(address) = address else { continue };
-        let mut statements = vec![device.clone()];
-        statements.extend(is_guest_source(snat.source.net()));
-        statements.push(Statement::SnatTo(address));
-        rules.push(Rule::of(format!("snat {id}"), statements));
+        let mut side = vec![device.clone()];
+        side.extend(is_guest_source(snat.source.net()));
+        let rule = |more: &[Statement]| Rule::of(format!("snat {id}"), [&side, more].concat());
+        // Connections that share an address begin with a SYN. One that a port forward led in and that was ended with it
+        // would come back by the next segment of its server, which leaves by the address and port that its client knows.
+        rules.push(rule(&[Statement::TcpSyn, Statement::SnatTo(address)]));
+        rules.push(rule(&[Statement::Protocol(TCP), Statement::Verdict(Verdict::Drop)]));
+        rules.push(rule(&[Statement::SnatTo(address)]));
     }
     rules
 }

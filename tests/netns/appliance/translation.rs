@@ -1,6 +1,9 @@
 //! EIPs and port forwards: from outside, from inside and around the corner; who may use them, and how they end.
 
-use std::time::Duration;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -176,6 +179,44 @@ fn a_mapping_that_goes_ends_its_connections_and_no_others() {
     for stream in [kept, limited, guest] {
         assert!(stream.end() > 0);
     }
+}
+
+/// A server that goes on talking does not bring its connection back by what it sends: that leaves by the very address and
+/// port that the client knows.
+#[test]
+fn a_server_cannot_revive_what_was_ended() {
+    let House { router, lab } = house();
+    let (mut heard, mut talking) = {
+        let listener = lab.inside("web2", || TcpListener::bind("10.1.1.21:2222").unwrap());
+        router.change(json!({"port_forwards": {"talk": {"protocol": "tcp", "address": "198.51.100.5",
+            "ports": "2222", "target": "10.1.1.21", "target_ports": "2222"}}}));
+        let heard = lab.connect("internet", "198.51.100.5:2222", Duration::from_millis(500)).unwrap();
+        (heard, listener.accept().unwrap().0)
+    };
+    talking.set_nonblocking(true).unwrap();
+    let stop = AtomicBool::new(false);
+    let mut buffer = [0; 4096];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let _ = talking.write(b"still there");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        heard.read_exact(&mut buffer).unwrap();
+        router.change(json!({"port_forwards": {"talk": null}}));
+        // What was on its way is heard yet; then there is silence.
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(3) && heard.read(&mut buffer).is_ok() {}
+        stop.store(true, Ordering::Relaxed);
+        assert!(
+            begin.elapsed() < Duration::from_secs(3),
+            "it goes on:\n{}",
+            lab.ok("router", "conntrack -L")
+        );
+    });
+    assert_eq!(tracked(&lab, "dport=2222", "ESTABLISHED"), 0);
+    lab.reaches("web2", "192.0.2.53:80", "198.51.100.5");
 }
 
 /// An EIP between two guests of one network that changes hands in one change never leads to both.
