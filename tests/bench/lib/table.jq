@@ -5,7 +5,8 @@ def digits:
   elif . == 0 then "0"
   elif fabs >= 100 then round | tostring
   elif fabs >= 10 then . * 10 | round / 10 | tostring
-  else . * 100 | round / 100 | tostring end;
+  elif fabs >= 0.1 then . * 100 | round / 100 | tostring
+  else . * 10000 | round / 10000 | tostring end;
 def left($width): . + " " * ([$width - length, 0] | max);
 def right($width): " " * ([$width - length, 0] | max) + .;
 def cells:
