@@ -25,6 +25,7 @@
 //! - Nothing is validated, so AD is never set; DO and CD are handed on, and with them what a validating client needs.
 
 mod answer;
+mod batch;
 mod cache;
 mod compose;
 mod counters;

@@ -2,36 +2,37 @@
 //!
 //! Called by `listener.rs`.
 
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
 
 use super::answer::{Ask, Client, Verdict};
+use super::batch::{Answers, Queries};
 use super::counters::add;
 use super::engine::{Active, Engine};
 use super::reply::Transport;
 use crate::clock;
 
-/// How many messages are read before others get their turn.
-const TURN: usize = 64;
-/// The room for a query; a longer one is cut, and so malformed.
-const QUERY: usize = 4096;
 /// How long reading pauses after an error, so that one that stays does not keep a core busy.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Answers on a socket until the task is ended.
 pub(super) async fn serve(socket: Arc<UdpSocket>, engine: Arc<Engine>) {
-    let mut message = vec![0; QUERY];
-    let mut out = Vec::with_capacity(QUERY);
+    let mut queries = Queries::new();
+    let mut answers = Answers::default();
     loop {
-        let result = match socket.readable().await {
-            Ok(()) => turn(&socket, &engine, &mut message, &mut out).await,
-            Err(error) => Err(error),
-        };
-        match result {
-            Ok(()) => tokio::task::yield_now().await,
+        match queries.receive(&socket).await {
+            Ok(more) => {
+                turn(&socket, &engine, &queries, &mut answers);
+                for (client, error) in answers.send(&socket).await {
+                    unsent(&engine, client, &error);
+                }
+                if more {
+                    tokio::task::yield_now().await;
+                }
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot read queries");
                 tokio::time::sleep(PAUSE).await;
@@ -40,34 +41,21 @@ pub(super) async fn serve(socket: Arc<UdpSocket>, engine: Arc<Engine>) {
     }
 }
 
-/// Answers what is there, up to a number.
-async fn turn(
-    socket: &Arc<UdpSocket>,
-    engine: &Arc<Engine>,
-    message: &mut [u8],
-    out: &mut Vec<u8>,
-) -> std::io::Result<()> {
+/// Answers what can be answered at once; the rest goes on by itself.
+fn turn(socket: &Arc<UdpSocket>, engine: &Arc<Engine>, queries: &Queries, answers: &mut Answers) {
     let now = clock::moment();
     let active = engine.active();
-    for _ in 0..TURN {
-        let (length, from) = match socket.try_recv_from(message) {
-            Ok((length, SocketAddr::V4(from))) => (length, from),
-            Ok(_) => continue,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let message = message.get(..length).unwrap_or_default();
+    for (message, from) in queries.iter() {
         let client = Client { address: *from.ip(), transport: Transport::Udp };
-        match engine.decide(message, client, &active, now, out) {
+        match engine.decide(message, client, &active, now, &mut answers.room) {
             Verdict::Silence => {}
-            Verdict::Answer(_) => send(socket, engine, out, from).await,
+            Verdict::Answer(_) => answers.keep(from),
             Verdict::Ask(ask) => {
                 let later = Later { message: message.to_vec(), from, ask, active: active.clone() };
                 tokio::spawn(answer_later(Arc::downgrade(socket), engine.clone(), later));
             }
         }
     }
-    Ok(())
 }
 
 /// A query that waits for forwarders.
@@ -94,7 +82,11 @@ async fn send(socket: &UdpSocket, engine: &Engine, out: &[u8], to: SocketAddrV4)
         sent => sent,
     };
     if let Err(error) = sent {
-        add(&engine.counters.unsent);
-        tracing::debug!(client = %to, %error, "an answer was not sent");
+        unsent(engine, to, &error);
     }
+}
+
+fn unsent(engine: &Engine, client: SocketAddrV4, error: &std::io::Error) {
+    add(&engine.counters.unsent);
+    tracing::debug!(%client, %error, "an answer was not sent");
 }
