@@ -45,24 +45,12 @@ change_router() {
 
 # patches FIGURE PATCH: sends a patch, a jq program of a number, for each number in turn and takes the time of each.
 patches() {
-    local answers ms
-    jq --null-input --raw-output --argjson changes "$CHANGES" --arg socket "$LAB_DIR/api.sock" \
-        --arg answer "$LAB_DIR/answer" --from-file <(
-        printf 'range(1; $changes + 1) | %s | %s' "$2" '@json "next
-            silent
-            url = \"http://router/v1/config\"
-            unix-socket = \($socket)
-            request = PATCH
-            data = \(tojson)
-            output = \($answer)
-            write-out = \"%{http_code} %{time_total}\\n\""'
-    ) >"$LAB_DIR/patches"
-    answers=$(sed 1d "$LAB_DIR/patches" | curl --config -)
-    [[ $(grep -c '^200 ' <<<"$answers") == "$CHANGES" ]] ||
-        fail "$1: a patch was refused, the last answer was: $(head -c 1000 "$LAB_DIR/answer")"
-    for ms in $(awk '{ print $2 * 1000 }' <<<"$answers"); do
+    local ms
+    jq --null-input --argjson changes "$CHANGES" "range(1; \$changes + 1) | $2" | requests >"$LAB_DIR/patches"
+    send_requests "$LAB_DIR/patches" "$CHANGES"
+    while read -r _ ms; do
         sample "$1" vrouter "$ms"
-    done
+    done < <(awk '{ print $1, $2 * 1000 }' "$LAB_DIR/answers")
 }
 
 change_peer() {
@@ -98,7 +86,7 @@ transactions() {
             echo $((${EPOCHREALTIME/./} - begun))
         done
     ' transactions "$LAB_DIR/transactions" "$CHANGES")
-    for ms in $(awk '{ print $1 / 1000 }' <<<"$times"); do
+    while read -r ms; do
         sample "$1" 'nft -f' "$ms"
-    done
+    done < <(awk '{ print $1 / 1000 }' <<<"$times")
 }

@@ -24,7 +24,7 @@ case_memory() {
     row "resident, $BASE of each and leases" MiB dnsmasq -
     row "proportional, $BASE of each and leases" MiB 'Kea + unbound' -
     row "proportional, $BASE of each and leases" MiB dnsmasq -
-    row "resident, at its most" MiB - -
+    row 'resident, at its most while it got there' MiB - -
 }
 
 memory_router() {
@@ -37,9 +37,10 @@ memory_router() {
     router_start
     post "$(base "$BASE")"
     memory_load "$ROUTER" local cached
+    memory_settled "$ROUTER"
     sample "resident, $BASE of each and leases" vrouter "$(status_mib VmRSS "$ROUTER")"
     sample "proportional, $BASE of each and leases" vrouter "$(proportional_mib "$ROUTER")"
-    sample "resident, at its most" vrouter "$(status_mib VmHWM "$ROUTER")"
+    sample 'resident, at its most while it got there' vrouter "$(status_mib VmHWM "$ROUTER")"
     router_stop
 }
 
@@ -63,6 +64,8 @@ memory_peers() {
     until_true "$LAB_DIR/unbound.log" "$unbound" resolves h1.demo.local
     dns_load local -n 1 -q 20
     dns_load cached -n 1 -q 20
+    memory_settled "$kea"
+    memory_settled "$unbound"
     kea_resident=$(status_mib VmRSS "$kea")
     sample "resident, $BASE of each and leases" 'Kea + unbound' \
         "$(jq --null-input "$kea_resident + $(status_mib VmRSS "$unbound")")"
@@ -77,9 +80,24 @@ memory_peers() {
     until_true "$LAB_DIR/dnsmasq.log" "$STARTED" resolves h1.demo.local
     dns_load local -n 1 -q 20
     dns_load cached -n 1 -q 20
+    memory_settled "$STARTED"
     sample "resident, $BASE of each and leases" dnsmasq "$(status_mib VmRSS "$STARTED")"
     sample "proportional, $BASE of each and leases" dnsmasq "$(proportional_mib "$STARTED")"
     stop "$STARTED"
+}
+
+# memory_settled PID: waits until a process keeps what it holds; what it needed to get there is no part of it.
+memory_settled() {
+    local before='' quiet=0 limit=$((SECONDS + PATIENCE))
+    while ((quiet < 4 && SECONDS < limit)); do
+        sleep 0.5
+        if [[ $(status_mib VmRSS "$1") == "$before" ]]; then
+            quiet=$((quiet + 1))
+        else
+            quiet=0
+            before=$(status_mib VmRSS "$1")
+        fi
+    done
 }
 
 # status_mib FIELD PID: a field of /proc/PID/status.

@@ -106,6 +106,19 @@ post() {
     TOOK_MS=$(jq --null-input "$seconds * 1000")
 }
 
+# requests: merge patches on standard input become requests of one connection to the router.
+requests() {
+    jq --raw-output --arg socket "$LAB_DIR/api.sock" --arg answer "$LAB_DIR/answer" \
+        --from-file "$BENCH_DIR/lib/requests.jq" | sed 1d
+}
+
+# send_requests FILE COUNT: sends them; each has to be accepted. Status and seconds of each are in $LAB_DIR/answers.
+send_requests() {
+    curl --config "$1" >"$LAB_DIR/answers" || fail "the router does not answer"
+    [[ $(grep -c '^200 ' "$LAB_DIR/answers") == "$2" ]] ||
+        fail "a change was refused; the last answer was: $(head -c 1000 "$LAB_DIR/answer")"
+}
+
 # timed NAMESPACE COMMAND...: runs a command and prints its wall time in ms, without what it takes to enter a namespace.
 timed() {
     local name=$1

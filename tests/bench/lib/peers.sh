@@ -43,7 +43,7 @@ dnsmasq_start() {
         --bind-interfaces --interface=guest --except-interface=lo --domain=demo.local)
     [[ $1 == dns ]] || arguments+=(
         "--dhcp-leasefile=$LAB_DIR/peers/dnsmasq.leases" "--dhcp-hostsfile=$LAB_DIR/peers/dnsmasq.dhcp"
-        --dhcp-range=10.0.0.0,static,255.240.0.0,86400 --dhcp-lease-max=20000 --dhcp-authoritative --no-ping
+        '--dhcp-range=10.0.0.0,static,255.240.0.0,86400' --dhcp-lease-max=20000 --dhcp-authoritative --no-ping
         --quiet-dhcp)
     if [[ $1 == dhcp ]]; then
         arguments+=(--port=0)
