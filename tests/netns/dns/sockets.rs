@@ -69,6 +69,33 @@ fn guests_are_answered_and_nobody_else() {
     });
 }
 
+/// Input: more queries than are read by one call, from several clients, with what is no query between them.
+/// Output: each client has the answers to its own, each once.
+#[test]
+fn queries_that_wait_together_are_each_answered() {
+    const NAMES: [&str; 3] = ["web1.demo.local", "nobody.demo.local", "web1.demo.local"];
+    let lab = site();
+    Server::run(&lab, document(json!({})), |_| {
+        let clients = [(); 3].map(|()| socket(&lab, "guest"));
+        for id in 0..100 {
+            for (client, name) in clients.iter().zip(NAMES) {
+                client.send(&query(id, name)).unwrap();
+                client.send(b"noise").unwrap();
+            }
+        }
+        for (client, rcode) in clients.iter().zip([0, 3, 0]) {
+            let mut ids = std::collections::BTreeSet::new();
+            let mut room = [0; 512];
+            while ids.len() < 100 {
+                let length = client.recv(&mut room).unwrap();
+                assert_eq!(room[3] & 0x0f, rcode, "{:02x?}", &room[..length]);
+                assert!(ids.insert(id(&room)), "{} was answered twice", id(&room));
+            }
+            assert_eq!(ids.last(), Some(&99));
+        }
+    });
+}
+
 #[test]
 fn what_is_no_query_is_told_so_or_ignored() {
     let lab = site();
