@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::change::ChangeError;
+use super::change::{ChangeError, timed};
 use super::run::Loop;
 use super::{Engines, Supervisor};
 use crate::config::Config;
@@ -24,6 +24,8 @@ pub(super) struct Belief {
     pub(super) observed: Option<Observed>,
     /// The target that was carried out last, and its facts.
     pub(super) wanted: Option<(Target, Facts)>,
+    /// The target that was planned last, and its facts: what the next ones are stated from, carried out or not.
+    pub(super) planned: Option<(Target, Facts)>,
 }
 
 impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
@@ -32,7 +34,8 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         let done = self.carry_out_in_kernel(config).await?;
         let links = self.links();
         let running = self.published.load().generation;
-        self.engines.apply(config, &links).await.map_err(|error| ChangeError::Engine(error, running))?;
+        let applied = timed("engines", self.engines.apply(config, &links)).await;
+        applied.map_err(|error| ChangeError::Engine(error, running))?;
         Ok(done)
     }
 
@@ -42,20 +45,21 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         let mut done = Vec::new();
         let mut remaining = Plan::default();
         for _ in 0..ROUNDS {
-            let (facts, observed, plan) = self.difference(config).await?;
+            let (observed, plan) = timed("plan", self.difference(config)).await?;
             if plan.is_empty() {
-                self.believe(facts, observed);
+                self.believe(observed);
                 return Ok(done);
             }
             // Until the kernel has shown what came of the plan, nothing is believed of it.
             self.belief.observed = None;
-            let results = self.kernel.execute(&plan).await;
+            let results = timed("execute", self.kernel.execute(&plan)).await;
             let failure = results.iter().find_map(|result| result.error.clone());
             done.extend(results);
             if let Some(error) = failure {
                 return Err(refused(error));
             }
-            self.belief.observed = Some(self.kernel.read_back(&observed, &plan).await.map_err(refused)?);
+            let seen = timed("read back", self.kernel.read_back(&observed, &plan)).await;
+            self.belief.observed = Some(seen.map_err(refused)?);
             remaining = plan;
         }
         self.belief.observed = None;
@@ -65,10 +69,7 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
     }
 
     /// What a configuration means to the kernel, what the kernel is, and the steps from this to that.
-    pub(super) async fn difference(
-        &mut self,
-        config: &Config,
-    ) -> Result<(Facts, Observed, Plan), ChangeError> {
+    pub(super) async fn difference(&mut self, config: &Config) -> Result<(Observed, Plan), ChangeError> {
         let running = self.published.load().generation;
         let refused = |error| ChangeError::Kernel(error, running);
         if self.kernel.is_stale().map_err(refused)? {
@@ -79,15 +80,15 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             None => self.kernel.observe().await.map_err(refused)?,
         };
         let target = self.target(config, &observed);
-        let before = self.belief.wanted.as_ref().map(|(target, facts)| (target, facts));
+        let before = self.belief.planned.as_ref().map(|(target, facts)| (target, facts));
         let facts = lower(&target, before);
         let unknown: Vec<Sysctl> =
             facts.sysctls.keys().filter(|sysctl| !observed.sysctls.contains_key(sysctl)).cloned().collect();
         observed.sysctls.extend(self.kernel.read_sysctls(&unknown).map_err(refused)?);
-        self.next_target = Some(target);
+        self.belief.planned = Some((target, facts.clone()));
         self.belief.observed = Some(observed.clone());
         let plan = diff(&facts, &observed);
-        Ok((facts, observed, plan))
+        Ok((observed, plan))
     }
 
     fn target(&self, config: &Config, observed: &Observed) -> Target {
@@ -97,7 +98,7 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             management_ports: self.surroundings.management_ports.clone(),
             conntrack_max: self.surroundings.conntrack_max,
         };
-        let same = self.belief.wanted.as_ref().filter(|(target, _)| *target.surroundings == surroundings);
+        let same = self.belief.planned.as_ref().filter(|(target, _)| *target.surroundings == surroundings);
         let surroundings =
             same.map_or_else(|| Arc::new(surroundings), |(target, _)| target.surroundings.clone());
         Target { config: config.clone(), surroundings }
@@ -105,15 +106,15 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
 
     /// The kernel is what was wanted: from here on the two share their memory, so that the next difference costs what
     /// differs.
-    fn believe(&mut self, facts: Facts, mut observed: Observed) {
-        observed.routes = facts.routes.clone();
-        if let (Some(table), Some(ruleset)) = (&mut observed.table, &facts.ruleset) {
-            table.sets = ruleset.sets.clone();
+    fn believe(&mut self, mut observed: Observed) {
+        self.belief.wanted = self.belief.planned.clone();
+        if let Some((_, facts)) = &self.belief.wanted {
+            observed.routes = facts.routes.clone();
+            if let (Some(table), Some(ruleset)) = (&mut observed.table, &facts.ruleset) {
+                table.sets = ruleset.sets.clone();
+            }
         }
         self.belief.observed = Some(observed);
-        if let Some(target) = self.next_target.take() {
-            self.belief.wanted = Some((target, facts));
-        }
     }
 
     /// The devices of the interfaces that are there, of the configuration that was carried out last.

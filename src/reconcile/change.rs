@@ -1,15 +1,20 @@
 //! What becomes of a change: the answer, or why nothing changed.
 
+use std::future::Future;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
+use tokio::task::spawn_blocking;
 
 use super::EngineError;
-use crate::config::{self, ChangeKind, Faults};
+use crate::clock;
+use crate::config::{self, ChangeKind, Config, Faults};
 use crate::kernel::{KernelError, StepResult};
 use crate::plan::Plan;
 use crate::store::StoreError;
+use crate::store::generations::Content;
 use crate::store::generations::Number;
 
 /// How many objects and steps an answer names; it always counts all of them.
@@ -102,6 +107,47 @@ pub enum ChangeError {
     Stopping,
 }
 
+/// What is told of a change, and what is stored of it.
+#[derive(Debug)]
+pub(super) struct Comparison {
+    /// Which objects differ.
+    pub(super) changes: ChangeSummary,
+    /// What is stored: what leads from the last generation to this one, or the first one whole.
+    pub(super) content: Content,
+}
+
+impl Comparison {
+    /// Compares on another thread: with ten thousand objects it takes as long as a good part of the change. The first
+    /// record is whole, numbers that were left out included, so it says later what it says now.
+    pub(super) fn start(
+        before: &Config,
+        after: &Config,
+        running: Number,
+    ) -> impl Future<Output = Result<Self, ChangeError>> + use<> {
+        let (before, after) = (before.clone(), after.clone());
+        let whole = running == 0;
+        let comparison = spawn_blocking(move || {
+            let differences = config::changes(&before, &after);
+            let stored = if whole { after.to_json() } else { Value::Object(differences.patch) };
+            let changes = ChangeSummary::of(&differences.objects);
+            Content::of(&stored).map(|content| Self { changes, content })
+        });
+        async move {
+            // It panics only after a bug, and is not cancelled before the process ends.
+            let comparison = comparison.await.map_err(|_| ChangeError::Stopping)?;
+            comparison.map_err(|error| ChangeError::Store(error, running))
+        }
+    }
+}
+
+impl Answer {
+    /// The answer where nothing was done.
+    pub(super) fn unchanged(generation: Number, changes: ChangeSummary, took: Duration) -> Self {
+        let changed = changes.added + changes.changed + changes.removed > 0;
+        Self { generation, changed, changes, steps: Vec::new(), step_count: 0, took_ms: milliseconds(took) }
+    }
+}
+
 impl ChangeSummary {
     pub(super) fn of(changes: &[config::Change]) -> Self {
         let count = |kind| changes.iter().filter(|change| change.change == kind).count();
@@ -127,6 +173,14 @@ impl StepReport {
         let lines = plan.steps.iter().flat_map(|step| step.lines(NAMED_IN_PLAN));
         lines.take(NAMED_IN_PLAN).map(|step| Self { step, took_ms: None }).collect()
     }
+}
+
+/// Runs a part of a change; with `RUST_LOG=debug` the log says how long each takes.
+pub(super) async fn timed<T>(part: &str, work: impl Future<Output = T>) -> T {
+    let begin = clock::moment();
+    let done = work.await;
+    tracing::debug!(took_ms = milliseconds(begin.elapsed()), "{part}");
+    done
 }
 
 /// A time as the API tells it.

@@ -1,7 +1,7 @@
 //! The loop itself: requests, events and ticks, one at a time.
 
 use std::collections::BTreeSet;
-use std::future::pending;
+use std::future::{Future, pending};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +11,12 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::carry_out::Belief;
-use super::change::{Answer, ChangeError, ChangeSummary, StepReport, milliseconds};
+use super::change::{Answer, ChangeError, ChangeSummary, Comparison, StepReport, milliseconds, timed};
 use super::repair::Rest;
 use super::{Change, Edit, Engines, Handle, Published, QUEUE, Request, Supervisor};
 use crate::clock::{self, Timestamp};
-use crate::config::{Config, Faults, changes};
-use crate::kernel::{Events, Happened, Kernel};
-use crate::plan::Target;
+use crate::config::{Config, Faults};
+use crate::kernel::{Events, Happened, Kernel, StepResult};
 use crate::plan::facts::Capabilities;
 use crate::store::generations::Number;
 use crate::store::{Generation, Generations};
@@ -49,7 +48,6 @@ pub struct Loop<K, E, S> {
     pub(super) published: Arc<ArcSwap<Published>>,
     requests: mpsc::Receiver<Request>,
     pub(super) belief: Belief,
-    pub(super) next_target: Option<Target>,
     pub(super) config: Config,
     pub(super) rest: Rest,
     /// Whether a great change was made since the last tick: memory of it can go back.
@@ -94,7 +92,6 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             published,
             requests,
             belief: Belief::default(),
-            next_target: None,
             config,
             rest: Rest::default(),
             owes_memory: true,
@@ -156,50 +153,36 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         if let Some(expected) = change.if_match.filter(|expected| *expected != running) {
             return Err(ChangeError::Outdated { expected, current: running });
         }
-        let (next, origin) = self.read(change.edit)?;
-        let differences = changes(&self.config, &next);
-        let summary = ChangeSummary::of(&differences.objects);
-        let mut answer = Answer {
-            generation: running,
-            changed: !differences.objects.is_empty(),
-            changes: summary.clone(),
-            steps: Vec::new(),
-            step_count: 0,
-            took_ms: 0.0,
-        };
+        let (next, origin) = timed("read", async { self.read(change.edit) }).await?;
+        // What is told and stored of a change is worked out beside the change itself.
+        let comparison = Comparison::start(&self.config, &next, running);
         if change.dry_run {
-            let (_, _, plan) = self.difference(&next).await?;
+            let (_, plan) = self.difference(&next).await?;
+            let Comparison { changes, .. } = comparison.await?;
+            let mut answer = Answer::unchanged(running, changes, begin.elapsed());
             answer.step_count = plan.steps.iter().map(crate::plan::Step::count).sum();
             answer.steps = StepReport::planned(&plan);
-            answer.took_ms = milliseconds(begin.elapsed());
             return Ok(answer);
         }
-        if differences.objects.is_empty() {
-            answer.took_ms = milliseconds(begin.elapsed());
-            return Ok(answer);
+        if next == self.config {
+            return Ok(Answer::unchanged(running, ChangeSummary::default(), begin.elapsed()));
         }
-        let generation = Generation {
-            generation: running + 1,
-            time: clock::now(),
-            origin,
-            added: summary.added,
-            changed: summary.changed,
-            removed: summary.removed,
-        };
-        // The first record is whole, numbers that were left out included, so it says later what it says now.
-        let patch = if running == 0 { next.to_json() } else { Value::Object(differences.patch) };
-        match self.commit(&next, generation.clone(), patch).await {
-            Ok(done) => {
+        match self.commit(&next, origin, comparison).await {
+            Ok((generation, changes, done)) => {
                 self.config = next;
                 self.rest = Rest::default();
                 let took = begin.elapsed();
-                let steps = done.iter().map(|result| result.count).sum();
-                self.committed(generation, took, steps);
-                answer.generation = running + 1;
-                answer.step_count = steps;
-                answer.steps = StepReport::done(&done);
-                answer.took_ms = milliseconds(took);
-                Ok(answer)
+                let step_count = done.iter().map(|result| result.count).sum();
+                let number = generation.generation;
+                self.committed(generation, took, step_count);
+                Ok(Answer {
+                    generation: number,
+                    changed: true,
+                    changes,
+                    steps: StepReport::done(&done),
+                    step_count,
+                    took_ms: milliseconds(took),
+                })
             }
             Err(error) => {
                 // The last good generation is planned again, from what the kernel is now.
@@ -237,13 +220,23 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
     async fn commit(
         &mut self,
         next: &Config,
-        generation: Generation,
-        patch: Value,
-    ) -> Result<Vec<crate::kernel::StepResult>, ChangeError> {
+        origin: String,
+        comparison: impl Future<Output = Result<Comparison, ChangeError>>,
+    ) -> Result<(Generation, ChangeSummary, Vec<StepResult>), ChangeError> {
         let done = self.carry_out(next).await?;
+        let Comparison { changes, content } = timed("compare", comparison).await?;
         let running: Number = self.store.last();
-        self.store.append(generation, patch).await.map_err(|error| ChangeError::Store(error, running))?;
-        Ok(done)
+        let generation = Generation {
+            generation: running + 1,
+            time: clock::now(),
+            origin,
+            added: changes.added,
+            changed: changes.changed,
+            removed: changes.removed,
+        };
+        let stored = timed("store", self.store.append(generation.clone(), content)).await;
+        stored.map_err(|error| ChangeError::Store(error, running))?;
+        Ok((generation, changes, done))
     }
 
     fn committed(&mut self, generation: Generation, took: Duration, steps: usize) {

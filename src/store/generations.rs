@@ -1,7 +1,8 @@
 //! Generations of the configuration: what was acknowledged is here, and comes back after a power cut.
 //!
 //! The first record is a whole document; each further one is the merge patch that leads to the next generation, so one
-//! EIP among ten thousand costs a line of a hundred octets. When the file has grown, it is written anew with the last
+//! EIP among ten thousand costs a line of a hundred octets. A record is what is remembered of the generation, a tab, and
+//! the document or patch. When the file has grown, in records or in octets, it is written anew with the last
 //! generations only. Called by the loop.
 
 use std::collections::VecDeque;
@@ -9,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::journal::{Journal, StoreError, records};
 use crate::clock::Timestamp;
@@ -21,6 +22,12 @@ const FILE: &str = "generations.journal";
 const KEEP: usize = 100;
 /// How many more may gather before it is.
 const GATHER: usize = 400;
+/// How many octets of patches are kept then at most; the last generation is kept whatever its size.
+const KEEP_OCTETS: usize = 8 << 20;
+/// How many octets may gather before the file is written anew: with what is kept a fraction of the smallest disk.
+const GATHER_OCTETS: usize = 8 << 20;
+/// Between the two parts of a record. JSON as it is written here has none: in strings it is escaped.
+const SEPARATOR: u8 = b'\t';
 
 /// The number of a generation; 0 is the router with nothing configured, and is never stored.
 pub type Number = u64;
@@ -42,17 +49,26 @@ pub struct Generation {
     pub removed: usize,
 }
 
+/// What is stored of a document: JSON text, of the whole in the first record, else of the merge patch that leads there
+/// from the record before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content(Vec<u8>);
+
+impl Content {
+    /// A document or a patch as text.
+    ///
+    /// # Errors
+    /// None that a JSON value can cause.
+    pub fn of(value: &Value) -> Result<Self, StoreError> {
+        serde_json::to_vec(value).map(Self).map_err(|error| unwritable(&error))
+    }
+}
+
 /// One line of the file.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 struct Record {
-    #[serde(flatten)]
     generation: Generation,
-    /// The whole document, in the first line.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    document: Option<Value>,
-    /// What leads here from the line before.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<Value>,
+    content: Content,
 }
 
 /// The generations that are remembered.
@@ -61,6 +77,8 @@ pub struct Generations {
     journal: Journal,
     path: PathBuf,
     known: VecDeque<Generation>,
+    /// How many octets were written since the file was written anew or opened.
+    gathered: usize,
 }
 
 impl Generations {
@@ -74,9 +92,10 @@ impl Generations {
         let mut known = VecDeque::new();
         let mut document = None;
         for record in parse(&lines, &path)? {
-            known.push_back(apply(record, &mut document));
+            known.push_back(apply(record, &mut document, &path)?);
         }
-        Ok((Self { journal, path, known }, document))
+        let gathered = lines.iter().skip(1).map(Vec::len).sum();
+        Ok((Self { journal, path, known, gathered }, document))
     }
 
     /// The number of the last generation; 0 where there is none.
@@ -91,16 +110,16 @@ impl Generations {
         &self.known
     }
 
-    /// Stores a generation: on disk when this returns. `patch` leads to it from the last one.
+    /// Stores a generation: on disk when this returns. The content of the first one ever is its document, of each other
+    /// one the patch that leads to it.
     ///
     /// # Errors
     /// The disk refused, and nothing of the generation remains.
-    pub async fn append(&mut self, generation: Generation, patch: Value) -> Result<(), StoreError> {
-        let record = match self.known.is_empty() {
-            true => Record { generation: generation.clone(), document: Some(patch), patch: None },
-            false => Record { generation: generation.clone(), document: None, patch: Some(patch) },
-        };
-        self.journal.append(line(&record)?).await?;
+    pub async fn append(&mut self, generation: Generation, content: Content) -> Result<(), StoreError> {
+        let line = line(&Record { generation: generation.clone(), content })?;
+        let octets = line.len();
+        self.journal.append(line).await?;
+        self.gathered += octets;
         self.known.push_back(generation);
         Ok(())
     }
@@ -112,17 +131,18 @@ impl Generations {
     pub fn document(&self, number: Number) -> Result<Option<Value>, StoreError> {
         let mut document = None;
         for record in self.read()? {
-            if apply(record, &mut document).generation == number {
+            if apply(record, &mut document, &self.path)?.generation == number {
                 return Ok(document);
             }
         }
         Ok(None)
     }
 
-    /// Whether so many generations have gathered that the file should be written anew.
+    /// Whether so much has gathered that the file should be written anew.
     #[must_use]
     pub fn has_grown(&self) -> bool {
-        self.known.len() > KEEP + GATHER
+        self.known.len() > 1
+            && (self.known.len() > KEEP + GATHER || self.gathered > KEEP_OCTETS + GATHER_OCTETS)
     }
 
     /// Writes the file anew with the last generations.
@@ -130,22 +150,31 @@ impl Generations {
     /// # Errors
     /// The disk refused, and the file is as it was.
     pub async fn shrink(&mut self) -> Result<(), StoreError> {
-        let forget = self.known.len().saturating_sub(KEEP);
+        let records = self.read()?;
+        let mut octets = 0;
+        let fitting = records.iter().rev().take_while(|record| {
+            octets += record.content.0.len();
+            octets <= KEEP_OCTETS
+        });
+        // One of those that are kept is written whole, so its own patch is not.
+        let keep = (fitting.count() + 1).min(KEEP);
+        let forget = self.known.len().saturating_sub(keep);
         let mut document = None;
-        let mut lines = Vec::with_capacity(KEEP);
-        for (index, record) in self.read()?.into_iter().enumerate() {
+        let mut lines = Vec::with_capacity(keep);
+        for (index, record) in records.into_iter().enumerate() {
             if index > forget {
                 lines.push(line(&record)?);
             } else {
-                let generation = apply(record, &mut document);
-                if index == forget {
-                    let document = document.clone();
-                    lines.push(line(&Record { generation, document, patch: None })?);
+                let generation = apply(record, &mut document, &self.path)?;
+                if let Some(document) = document.as_ref().filter(|_| index == forget) {
+                    lines.push(line(&Record { generation, content: Content::of(document)? })?);
                 }
             }
         }
+        let gathered = lines.iter().skip(1).map(Vec::len).sum();
         self.journal.rewrite(lines).await?;
         self.known.drain(..forget);
+        self.gathered = gathered;
         Ok(())
     }
 
@@ -160,30 +189,39 @@ impl Generations {
 }
 
 fn parse(lines: &[Vec<u8>], path: &Path) -> Result<Vec<Record>, StoreError> {
-    let unreadable = |error: serde_json::Error| StoreError::Io {
-        action: "understand a record of",
-        path: path.display().to_string(),
-        reason: error.to_string(),
+    let record = |line: &Vec<u8>| {
+        let end = line.iter().position(|octet| *octet == SEPARATOR).unwrap_or(line.len());
+        let (head, rest) = line.split_at(end);
+        let generation = serde_json::from_slice(head).map_err(|error| unreadable(path, &error))?;
+        Ok(Record { generation, content: Content(rest.get(1..).unwrap_or_default().to_vec()) })
     };
-    lines.iter().map(|line| serde_json::from_slice(line).map_err(unreadable)).collect()
+    lines.iter().map(record).collect()
 }
 
-fn apply(record: Record, document: &mut Option<Value>) -> Generation {
-    if let Some(whole) = record.document {
-        *document = Some(whole);
+fn apply(record: Record, document: &mut Option<Value>, path: &Path) -> Result<Generation, StoreError> {
+    let content: Value =
+        serde_json::from_slice(&record.content.0).map_err(|error| unreadable(path, &error))?;
+    match document {
+        Some(document) => merge_patch::merge(document, content),
+        None => *document = Some(content),
     }
-    if let Some(patch) = record.patch {
-        merge_patch::merge(document.get_or_insert_with(|| Value::Object(Map::new())), patch);
-    }
-    record.generation
+    Ok(record.generation)
 }
 
 fn line(record: &Record) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec(record).map_err(|error| StoreError::Io {
-        action: "write a record of",
-        path: FILE.to_owned(),
-        reason: error.to_string(),
-    })
+    let mut line = serde_json::to_vec(&record.generation).map_err(|error| unwritable(&error))?;
+    line.push(SEPARATOR);
+    line.extend_from_slice(&record.content.0);
+    Ok(line)
+}
+
+fn unreadable(path: &Path, error: &serde_json::Error) -> StoreError {
+    let (path, reason) = (path.display().to_string(), error.to_string());
+    StoreError::Io { action: "understand a record of", path, reason }
+}
+
+fn unwritable(error: &serde_json::Error) -> StoreError {
+    StoreError::Io { action: "write a record of", path: FILE.to_owned(), reason: error.to_string() }
 }
 
 #[cfg(test)]
@@ -197,18 +235,22 @@ mod tests {
         Generation { generation: number, time, origin: "patch".into(), added: 1, changed: 0, removed: 0 }
     }
 
+    async fn append(store: &mut Generations, number: Number, content: Value) {
+        store.append(generation(number), Content::of(&content).unwrap()).await.unwrap();
+    }
+
     #[tokio::test]
     async fn every_generation_can_be_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let (mut store, document) = Generations::open(folder.path()).unwrap();
         assert_eq!((store.last(), document), (0, None));
-        store.append(generation(1), json!({"version": 1, "a": {"x": 1}})).await.unwrap();
-        store.append(generation(2), json!({"a": {"y": 2}})).await.unwrap();
-        store.append(generation(3), json!({"a": null})).await.unwrap();
+        append(&mut store, 1, json!({"version": 1, "a": {"x": "a\tb\n"}})).await;
+        append(&mut store, 2, json!({"a": {"y": 2}})).await;
+        append(&mut store, 3, json!({"a": null})).await;
         let (again, document) = Generations::open(folder.path()).unwrap();
         assert_eq!((again.last(), document), (3, Some(json!({"version": 1}))));
-        assert_eq!(again.document(2).unwrap(), Some(json!({"version": 1, "a": {"x": 1, "y": 2}})));
-        assert_eq!(again.document(1).unwrap(), Some(json!({"version": 1, "a": {"x": 1}})));
+        assert_eq!(again.document(2).unwrap(), Some(json!({"version": 1, "a": {"x": "a\tb\n", "y": 2}})));
+        assert_eq!(again.document(1).unwrap(), Some(json!({"version": 1, "a": {"x": "a\tb\n"}})));
         assert_eq!(again.document(4).unwrap(), None);
     }
 
@@ -217,10 +259,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (mut store, _) = Generations::open(folder.path()).unwrap();
         for number in 1..=(KEEP + GATHER + 1) as Number {
-            store
-                .append(generation(number), json!({"n": number, format!("m{}", number % 7): number}))
-                .await
-                .unwrap();
+            append(&mut store, number, json!({"n": number, format!("m{}", number % 7): number})).await;
         }
         assert!(store.has_grown());
         let before = store.document(store.last() - 50).unwrap();
@@ -231,9 +270,28 @@ mod tests {
         assert_eq!(store.document(store.last() - 50).unwrap(), before);
         assert_eq!(store.document(1).unwrap(), None, "forgotten");
         let next = store.last() + 1;
-        store.append(generation(next), json!({"n": next})).await.unwrap();
+        append(&mut store, next, json!({"n": next})).await;
         let (again, document) = Generations::open(folder.path()).unwrap();
         assert_eq!(again.known().len(), KEEP + 1);
         assert_eq!(document.unwrap()["n"], next);
+    }
+
+    /// A caller that posts ten thousand objects and takes them away again does not fill the disk.
+    #[tokio::test]
+    async fn great_changes_are_bounded_by_their_octets() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, _) = Generations::open(folder.path()).unwrap();
+        let (much, little) = (json!({"much": "x".repeat(3 << 20)}), json!({"much": null}));
+        for number in 1..=24 {
+            append(&mut store, number, if number % 2 == 1 { much.clone() } else { little.clone() }).await;
+            if store.has_grown() {
+                store.shrink().await.unwrap();
+            }
+            let length = fs::metadata(&store.path).unwrap().len();
+            assert!(length < 24 << 20, "{length} octets at {number}");
+        }
+        assert!(store.known().len() > 2, "{}", store.known().len());
+        assert_eq!(store.document(24).unwrap(), Some(json!({})));
+        assert_eq!(store.document(23).unwrap(), Some(much));
     }
 }
