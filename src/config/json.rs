@@ -4,6 +4,7 @@
 //! would lie about what it runs, so keys that stand twice are faults here.
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
 use super::fault::{Faults, Pointer, Rule};
@@ -110,14 +111,14 @@ impl<'de> Visitor<'de> for Strict<'_> {
         while let Some(key) = members.next_key::<String>().map_err(A::Error::custom)? {
             let place = Place::Key(self.place, &key);
             let value = members.next_value_seed(Strict { place: &place, faults: self.faults })?;
-            if object.contains_key(&key) {
-                self.faults.add(
-                    place.pointer(),
-                    Rule::DuplicateKey,
-                    format!("the member `{key}` stands twice in one object"),
-                );
+            match object.entry(key) {
+                Entry::Vacant(vacant) => drop(vacant.insert(value)),
+                Entry::Occupied(first) => {
+                    let key = first.key();
+                    let sentence = format!("the member `{key}` stands twice in one object");
+                    self.faults.add(self.place.pointer().key(key), Rule::DuplicateKey, sentence);
+                }
             }
-            object.insert(key, value);
         }
         Ok(Value::Object(object))
     }

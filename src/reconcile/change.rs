@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
 use tokio::task::spawn_blocking;
 
 use super::EngineError;
@@ -128,9 +127,9 @@ impl Comparison {
         let whole = running == 0;
         let comparison = spawn_blocking(move || {
             let differences = config::changes(&before, &after);
-            let stored = if whole { after.to_json() } else { Value::Object(differences.patch) };
-            let changes = ChangeSummary::of(&differences.objects);
-            Content::of(&stored).map(|content| Self { changes, content })
+            let content =
+                if whole { Content::of(&after.document()) } else { Content::of(&differences.patch) };
+            content.map(|content| Self { changes: ChangeSummary::of(&differences.objects), content })
         });
         async move {
             // It panics only after a bug, and is not cancelled before the process ends.

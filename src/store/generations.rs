@@ -58,8 +58,8 @@ impl Content {
     /// A document or a patch as text.
     ///
     /// # Errors
-    /// None that a JSON value can cause.
-    pub fn of(value: &Value) -> Result<Self, StoreError> {
+    /// None that a value of JSON or of the wire can cause.
+    pub fn of(value: &impl Serialize) -> Result<Self, StoreError> {
         serde_json::to_vec(value).map(Self).map_err(|error| unwritable(&error))
     }
 }
