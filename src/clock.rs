@@ -102,6 +102,18 @@ pub fn moment() -> Instant {
     Instant::now()
 }
 
+/// How long the machine runs, sleep included (`/proc/uptime`, proc(5)). Where that cannot be read, it has run for ever:
+/// what is allowed only after a start is not allowed then.
+#[must_use]
+pub fn uptime() -> Duration {
+    let text = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
+    parse_uptime(&text).unwrap_or(Duration::MAX)
+}
+
+fn parse_uptime(text: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(text.split_whitespace().next()?.parse().ok()?).ok()
+}
+
 /// A random number that others cannot guess, from the kernel.
 ///
 /// # Errors
@@ -116,6 +128,13 @@ pub fn random_u64() -> Result<u64, getrandom::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_uptime_is_the_first_number() {
+        assert_eq!(parse_uptime("350735.47 234388.90\n"), Some(Duration::from_millis(350_735_470)));
+        assert_eq!((parse_uptime(""), parse_uptime("-1 0"), parse_uptime("x")), (None, None, None));
+        assert!(uptime() > Duration::ZERO);
+    }
 
     #[test]
     fn times_are_written_and_read_as_rfc_3339_in_utc() {

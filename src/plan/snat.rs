@@ -61,8 +61,11 @@ fn networks(target: &Target, place: Place<'_>, device: &Statement) -> Vec<Rule> 
         let rule = |more: &[Statement]| Rule::of(format!("snat {id}"), [&side, more].concat());
         // Connections that share an address begin with a SYN. One that a port forward led in and that was ended with it
         // would come back by the next segment of its server, which leaves by the address and port that its client knows.
-        rules.push(rule(&[Statement::TcpSyn, Statement::SnatTo(address)]));
-        rules.push(rule(&[Statement::Protocol(TCP), Statement::Verdict(Verdict::Drop)]));
+        // Right after a start the connections of before it are taken up by whatever comes next, under the same ports.
+        if !target.surroundings.just_started {
+            rules.push(rule(&[Statement::TcpSyn, Statement::SnatTo(address)]));
+            rules.push(rule(&[Statement::Protocol(TCP), Statement::Verdict(Verdict::Drop)]));
+        }
         rules.push(rule(&[Statement::SnatTo(address)]));
     }
     rules

@@ -28,6 +28,8 @@ pub struct Surroundings {
     pub management_ports: BTreeSet<u16>,
     /// How many connections fit the memory.
     pub conntrack_max: u32,
+    /// Whether the machine has only just started, so that guests have connections that this router does not know yet.
+    pub just_started: bool,
 }
 
 impl Target {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::change::{ChangeError, timed};
 use super::run::Loop;
 use super::{Engines, Supervisor};
+use crate::clock;
 use crate::config::Config;
 use crate::kernel::{Kernel, StepResult};
 use crate::plan::facts::{Facts, Link, Observed, Route, Sysctl};
@@ -14,6 +16,9 @@ use crate::plan::{self, Plan, Step, Target, diff, find_links, lower};
 /// How often the difference is taken before the kernel is believed not to follow. An address that goes may take a
 /// route along, and a link that comes up may bring one: those are put right in the next round.
 const ROUNDS: usize = 4;
+/// How long after the machine's start connections of before it are taken up: TCP repeats what was lost within two minutes
+/// (RFC 6298 section 2.5), and most connections that have nothing to say are kept alive more often than this.
+const TAKE_UP: Duration = Duration::from_secs(15 * 60);
 /// How many lines of a difference an error names.
 const NAMED: usize = 5;
 
@@ -97,6 +102,7 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             capabilities: self.surroundings.capabilities,
             management_ports: self.surroundings.management_ports.clone(),
             conntrack_max: self.surroundings.conntrack_max,
+            just_started: clock::uptime() < TAKE_UP,
         };
         let same = self.belief.planned.as_ref().filter(|(target, _)| *target.surroundings == surroundings);
         let surroundings =
@@ -115,6 +121,12 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             }
         }
         self.belief.observed = Some(observed);
+    }
+
+    /// Whether what is carried out is for a machine that has only just started, and this one has not any more.
+    pub(super) fn has_come_of_age(&self) -> bool {
+        let wanted = self.belief.wanted.as_ref();
+        wanted.is_some_and(|(target, _)| target.surroundings.just_started) && clock::uptime() >= TAKE_UP
     }
 
     /// The devices of the interfaces that are there, of the configuration that was carried out last.

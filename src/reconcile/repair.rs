@@ -33,12 +33,13 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         self.repair("restored").await;
     }
 
-    /// Carries the running configuration out again. Says so where there was something to do.
-    pub(super) async fn repair(&mut self, what: &str) -> bool {
+    /// Carries the running configuration out again. Says so where there was something to do; nothing where it cannot be.
+    pub(super) async fn repair(&mut self, what: &str) -> Option<usize> {
         let config = self.config.clone();
         match self.carry_out(&config).await {
             Ok(done) => {
                 let first = self.published.load().verified.is_none();
+                let done_count = done.len();
                 if !done.is_empty() {
                     let steps: Vec<&str> = done.iter().take(5).map(|result| result.step.as_str()).collect();
                     tracing::info!(steps = done.len(), first = ?steps, "{what}");
@@ -47,18 +48,17 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
                 self.publish(|published| {
                     published.trouble = None;
                     published.verified.get_or_insert_with(clock::now);
-                    published.repairs += u64::from(!first && !done.is_empty());
                 });
                 if first {
                     self.supervisor.ready();
                 }
                 let generation = self.published.load().generation;
                 self.supervisor.status(&format!("generation {generation} runs"));
-                true
+                Some(done_count)
             }
             Err(error) => {
                 self.in_trouble(&error);
-                false
+                None
             }
         }
     }
@@ -97,7 +97,17 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
                 self.repair("carried out at last").await;
             }
         } else if self.has_drifted() {
-            self.repair("put right").await;
+            let done = self.repair("put right").await;
+            self.count_repair(done);
+        } else if self.has_come_of_age() {
+            self.repair("connections of before the start are taken up no more").await;
+        }
+    }
+
+    /// Counts what was put right.
+    fn count_repair(&mut self, done: Option<usize>) {
+        if done.is_some_and(|steps| steps > 0) {
+            self.publish(|published| published.repairs += 1);
         }
     }
 
@@ -132,7 +142,8 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             self.belief.observed = self.kernel.observe_around(table).await.ok();
         }
         let repaired = self.repair("put right after a change of devices, addresses or routes").await;
-        if !repaired {
+        self.count_repair(repaired);
+        if repaired.is_none() {
             return;
         }
         let carriers = before.unwrap_or_default();

@@ -82,6 +82,7 @@ fn target(config: Config, links: &[Link], flowtable: bool) -> Target {
         capabilities,
         management_ports: BTreeSet::from([7270]),
         conntrack_max: 65_536,
+        just_started: false,
     };
     Target { config, surroundings: Arc::new(surroundings) }
 }

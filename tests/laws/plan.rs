@@ -44,6 +44,7 @@ fn target(config: Config, links: &[Link], flowtable: bool) -> Target {
         capabilities,
         management_ports: BTreeSet::from([7270]),
         conntrack_max: 65_536,
+        just_started: false,
     };
     Target { config, surroundings: Arc::new(surroundings) }
 }
@@ -128,4 +129,25 @@ proptest! {
         }
         prop_assert_eq!(stepwise.state, at_once.state);
     }
+}
+
+/// Connections of before a start are taken up right after it; later a connection behind a shared address begins with a SYN.
+#[test]
+fn a_machine_that_comes_of_age_changes_its_source_translation_alone() {
+    let old = target(
+        read(serde_json::from_str(include_str!("../examples/router.json")).unwrap()),
+        &links(0b11111),
+        false,
+    );
+    let young = Target {
+        surroundings: Arc::new(Surroundings { just_started: true, ..(*old.surroundings).clone() }),
+        ..old.clone()
+    };
+    let mut kernel = FakeKernel::with_links(links(0b11111));
+    let facts = lower(&young, None);
+    carry_out(&mut kernel, &facts);
+    let plan = carry_out(&mut kernel, &lower(&old, Some((&young, &facts))));
+    let lines: Vec<String> = plan.steps.iter().flat_map(|step| step.lines(10)).collect();
+    assert!(!lines.is_empty() && lines.iter().all(|line| line.contains("source_nat")), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("drop")), "{lines:#?}");
 }

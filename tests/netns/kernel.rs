@@ -56,6 +56,7 @@ impl Hands {
             capabilities: self.capabilities,
             management_ports: BTreeSet::from([7270]),
             conntrack_max: 65_536,
+            just_started: false,
         };
         lower(&Target { config: config.clone(), surroundings: Arc::new(surroundings) }, None)
     }

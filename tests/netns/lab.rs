@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
@@ -24,6 +25,15 @@ pub(crate) struct Lab {
     ports: u32,
     children: Vec<Child>,
     sockets: Mutex<Vec<OwnedFd>>,
+}
+
+/// Takes note that this machine cannot show something; `tests/run` counts such lines.
+pub(crate) fn skip(reason: &str) {
+    eprintln!("skipped: {reason}");
+    if let Some(path) = std::env::var_os("VROUTER_SKIPS") {
+        let mut file = File::options().create(true).append(true).open(path).unwrap();
+        writeln!(file, "{reason}").unwrap();
+    }
 }
 
 /// What a program said.
