@@ -10,5 +10,6 @@
 mod config;
 mod generate;
 mod leases;
+mod octets;
 mod plan;
 mod reconcile;

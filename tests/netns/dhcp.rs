@@ -1,6 +1,8 @@
 //! DHCP with real clients, and with messages that no client can be made to send.
 
+mod bound;
 pub(crate) mod clients;
+mod house;
 mod server;
 mod wire;
 
@@ -9,235 +11,16 @@ use std::path::Path;
 
 use dhcproto::v4::relay::RelayInfo;
 use dhcproto::v4::{DhcpOption, Message, MessageType, OptionCode};
-use serde_json::{Value, json};
+use serde_json::json;
 use socket2::{Domain, Socket, Type};
-use tempfile::TempDir;
 use vrouter::config::MacAddress;
 use vrouter::dhcp::{Reason, Received, Sent};
 use vrouter::store::leases::LeaseState;
 
-use self::clients::{Dhclient, udhcpc};
-use self::server::Server;
+use self::clients::Dhclient;
+use self::house::{House, SERVER, document, ip, lease, selecting};
 use self::wire::{Wire, message, noise, relayed, wanting, with};
-use crate::lab::{Lab, until};
-
-/// The router's address on the guests' network.
-const SERVER: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 1);
-
-/// A router, a network with guests, and one without DHCP.
-struct House {
-    lab: Lab,
-    state: TempDir,
-}
-
-impl House {
-    fn new() -> Self {
-        let mut lab = Lab::new();
-        lab.network("lan");
-        lab.network("other");
-        lab.namespace("router");
-        lab.plug("router", "eth0", "52:54:00:00:00:01", "lan");
-        lab.plug("router", "eth1", "52:54:00:00:00:02", "other");
-        for (device, address) in [("eth0", "10.1.1.1/24"), ("eth1", "10.2.2.1/24")] {
-            lab.ok("router", &format!("ip address add {address} dev {device}"));
-            lab.ok("router", &format!("ip link set {device} up"));
-        }
-        Self { lab, state: tempfile::tempdir().unwrap() }
-    }
-
-    /// The house with a guest for each of these last octets of a MAC.
-    fn with_guests(guests: &[u8]) -> Self {
-        let mut house = Self::new();
-        for guest in guests {
-            house.guest(*guest, "lan");
-        }
-        house
-    }
-
-    fn guest(&mut self, guest: u8, network: &str) {
-        let mac = format!("fa:aa:00:00:00:{guest:02x}");
-        self.lab.station(&name(guest), network, &mac, None);
-    }
-
-    fn serve(&self, document: &Value) -> Server {
-        Server::start(&self.lab, "router", self.state.path(), document)
-    }
-
-    fn udhcpc(&self, guest: u8, arguments: &str) -> Option<clients::Told> {
-        udhcpc(&self.lab, &name(guest), arguments, false)
-    }
-
-    fn wire(&self, guest: u8) -> Wire {
-        Wire::client(&self.lab, &name(guest))
-    }
-}
-
-fn name(guest: u8) -> String {
-    format!("guest{guest}")
-}
-
-/// Two hosts, a range, and whatever `network` says more of the network.
-fn document(network: Value) -> Value {
-    let mut guest = json!({
-        "interface": "guest",
-        "ranges": ["10.1.1.100-10.1.1.110"],
-        "lease_seconds": 3600,
-        "domain": "demo.local",
-        "hosts": {
-            "web1": {"mac": "fa:aa:00:00:00:20", "ip": "10.1.1.20", "hostname": "web1"},
-            "web2": {"mac": "fa:aa:00:00:00:21", "ip": "10.1.1.21", "hostname": "web2", "gateway": false}
-        }
-    });
-    for (key, value) in network.as_object().unwrap() {
-        guest[key] = value.clone();
-    }
-    json!({
-        "version": 1,
-        "interfaces": {
-            "guest": {"mac": "52:54:00:00:00:01", "roles": ["guest"], "addresses": ["10.1.1.1/24"], "mtu": 1450},
-            "other": {"mac": "52:54:00:00:00:02", "roles": ["guest"], "addresses": ["10.2.2.1/24"]}
-        },
-        "dhcp": {"guest": guest},
-        "dns": {"forwarders": ["192.0.2.53"]}
-    })
-}
-
-fn selecting(client: u8, xid: u32, address: Ipv4Addr) -> Message {
-    with(wanting(message(MessageType::Request, client, xid), address), DhcpOption::ServerIdentifier(SERVER))
-}
-
-fn ip(last: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 1, 1, last)
-}
-
-/// A client that speaks for itself gets an address.
-fn lease(wire: &Wire, client: u8, xid: u32) -> Ipv4Addr {
-    let offer = wire.ask(&message(MessageType::Discover, client, xid));
-    assert_eq!(offer.kind(), MessageType::Offer);
-    let ack = wire.ask(&selecting(client, xid + 1, offer.address()));
-    assert_eq!((ack.kind(), ack.address()), (MessageType::Ack, offer.address()));
-    ack.address()
-}
-
-#[test]
-fn udhcpc_is_told_all_that_belongs_to_its_address() {
-    let house = House::with_guests(&[0x20, 0x21]);
-    let server = house.serve(&document(json!({
-        "static_routes": [{"destination": "10.9.0.0/16", "via": "10.1.1.254"}],
-        "options": {"42": {"addresses": ["10.1.1.1"]}, "66": {"text": "10.1.1.9"}, "67": {"text": "pxelinux.0"},
-                    "43": {"hex": "0102ff"}, "60": {"text": "PXEClient"}}
-    })));
-    let wishes =
-        "-O mtu -O staticroutes -O msstaticroutes -O ntpsrv -O tftp -O bootfile -O broadcast -O 43 -O 60";
-    for flag in ["", "-B"] {
-        let told = house.udhcpc(0x20, &format!("{wishes} {flag}")).unwrap();
-        let expected = [
-            ("ip", "10.1.1.20"),
-            ("subnet", "255.255.255.0"),
-            ("router", "10.1.1.1"),
-            ("dns", "10.1.1.1"),
-            ("domain", "demo.local"),
-            ("hostname", "web1"),
-            ("mtu", "1450"),
-            ("broadcast", "10.1.1.255"),
-            ("lease", "3600"),
-            ("serverid", "10.1.1.1"),
-            ("staticroutes", "10.9.0.0/16 10.1.1.254 0.0.0.0/0 10.1.1.1"),
-            ("msstaticroutes", "10.9.0.0/16 10.1.1.254 0.0.0.0/0 10.1.1.1"),
-            ("ntpsrv", "10.1.1.1"),
-            ("tftp", "10.1.1.9"),
-            ("bootfile", "pxelinux.0"),
-            ("siaddr", "10.1.1.9"),
-            ("boot_file", "pxelinux.0"),
-            ("opt43", "0102ff"),
-            ("vendor", "PXEClient"),
-        ];
-        for (variable, value) in expected {
-            assert_eq!(told.get(variable).map(String::as_str), Some(value), "{variable} in {told:?}");
-        }
-    }
-    let second = house.udhcpc(0x21, wishes).unwrap();
-    assert_eq!((second["ip"].as_str(), second.get("router"), second.get("dns")), ("10.1.1.21", None, None));
-    assert_eq!(second["staticroutes"], "10.9.0.0/16 10.1.1.254");
-    let leases = server.leases();
-    let seen: Vec<_> =
-        leases.iter().map(|lease| (lease.address, lease.state, lease.hostname.as_deref())).collect();
-    let host = |last, name| (ip(last), LeaseState::Static, Some(name));
-    assert_eq!(seen, [host(20, "web1"), host(21, "web2")]);
-    assert_eq!(leases[0].network.as_ref().map(|id| id.as_str()), Some("guest"));
-    assert_eq!(leases[0].mac, MacAddress::from_octets([0xfa, 0xaa, 0, 0, 0, 0x20]));
-}
-
-#[test]
-fn dhclient_boots_renews_and_boots_again() {
-    let house = House::with_guests(&[0x20]);
-    let server = house.serve(&document(
-        json!({"lease_seconds": 6, "options": {"119": {"hex": "0464656d6f056c6f63616c00"}}}),
-    ));
-    let folder = tempfile::tempdir().unwrap();
-    let leases = folder.path().join("leases");
-    let asks = "request subnet-mask, routers, domain-name, interface-mtu, domain-search; \
-                send dhcp-client-identifier \"a client\"; timeout 20; retry 1; initial-interval 1;";
-    let client = Dhclient::start(&house.lab, "guest32", &leases, asks);
-    let (place, bound) = client.event("BOUND", 0);
-    assert_eq!(bound["new_ip_address"], "10.1.1.20");
-    assert_eq!(bound["new_routers"], "10.1.1.1");
-    assert_eq!(bound["new_domain_search"], "demo.local.");
-    assert_eq!(bound["new_dhcp_renewal_time"], "3");
-    assert_eq!(bound["new_dhcp_rebinding_time"], "6");
-    let (_, renewed) = client.event("RENEW", place + 1);
-    assert_eq!(
-        (renewed["new_ip_address"].as_str(), renewed["new_interface_mtu"].as_str()),
-        ("10.1.1.20", "1450")
-    );
-    let lease = &server.leases()[0];
-    assert_eq!(lease.client_id.as_ref().map(|id| id.0.as_ref()), Some(b"a client".as_slice()));
-    drop(client);
-    // Booting again, it asks for the address that it had, without a server's name.
-    house.lab.ok("guest32", "ip address flush dev eth0");
-    let client = Dhclient::start(&house.lab, "guest32", &leases, asks);
-    let (_, booted) = client.event("REBOOT", 0);
-    assert_eq!(booted["new_ip_address"], "10.1.1.20");
-    assert!(!client.log().contains("DHCPDISCOVER"), "{}", client.log());
-}
-
-#[test]
-fn dhclient_rebinds_where_it_cannot_renew() {
-    let house = House::with_guests(&[0x20]);
-    let _server = house.serve(&document(json!({"lease_seconds": 16})));
-    // The server cannot be reached by its address, so the client asks everybody in the end.
-    house.lab.ok("guest32", "ip route add blackhole 10.1.1.1/32");
-    let folder = tempfile::tempdir().unwrap();
-    // Its pauses must not grow past the two seconds between rebinding and the end of the lease.
-    let asks = "initial-interval 1; backoff-cutoff 1;";
-    let client = Dhclient::start(&house.lab, "guest32", &folder.path().join("leases"), asks);
-    let (place, _) = client.event("BOUND", 0);
-    // It calls this a renewal too.
-    let (_, rebound) = client.event("RENEW", place + 1);
-    assert_eq!(rebound["new_ip_address"], "10.1.1.20");
-    let log = client.log();
-    let asked = |whom: &str| log.matches(&format!("DHCPREQUEST for 10.1.1.20 on eth0 to {whom} ")).count();
-    assert!(asked("10.1.1.1") > 0 && asked("255.255.255.255") > 1, "{log}");
-}
-
-#[test]
-fn a_host_moves_at_its_next_message() {
-    let house = House::with_guests(&[0x20]);
-    let server = house.serve(&document(json!({"lease_seconds": 4})));
-    let folder = tempfile::tempdir().unwrap();
-    let client = Dhclient::start(&house.lab, "guest32", &folder.path().join("leases"), "initial-interval 1;");
-    let (place, bound) = client.event("BOUND", 0);
-    assert_eq!(bound["new_ip_address"], "10.1.1.20");
-    let moved = json!({"web1": {"mac": "fa:aa:00:00:00:20", "ip": "10.1.1.60", "hostname": "web1"}});
-    server.apply(&document(json!({"lease_seconds": 4, "hosts": moved}))).unwrap();
-    let (place, _) = client.event("EXPIRE", place + 1);
-    let (place, bound) = client.event("BOUND", place + 1);
-    assert_eq!(bound["new_ip_address"], "10.1.1.60");
-    // Without a host it is a stranger, and gets an address of the range.
-    server.apply(&document(json!({"lease_seconds": 4, "hosts": {}}))).unwrap();
-    let (_, bound) = client.event("BOUND", place + 1);
-    assert!(bound["new_ip_address"].starts_with("10.1.1.1"), "{bound:?}");
-}
+use crate::lab::until;
 
 #[test]
 fn replies_are_framed_for_who_can_hear_them() {
