@@ -8,6 +8,7 @@ pub mod openapi;
 pub mod problem;
 pub mod server;
 mod status;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -14,10 +14,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 
+use super::stream::Taken;
+
 /// How many connections are served at once; more wait to be accepted.
 const CONNECTIONS: usize = 256;
 /// How long a request's head may take, and how long a connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take nothing of its answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long nothing is accepted after the system refused to.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -101,7 +105,10 @@ impl Connection {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(self.0), TowerToHyperService::new(router));
+            .serve_connection(
+                TokioIo::new(Taken::new(self.0, ANSWER_TIMEOUT)),
+                TowerToHyperService::new(router),
+            );
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
@@ -113,5 +120,71 @@ impl Connection {
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection to the API ended early");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use axum::body::Bytes;
+    use axum::routing::{get, post};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::api::with_deadline;
+
+    /// More than the buffers of two sockets hold.
+    const MUCH: usize = 64 << 20;
+
+    async fn server() -> (SocketAddr, watch::Sender<bool>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new()
+            .route("/length", post(|body: Bytes| async move { body.len().to_string() }))
+            .route("/much", get(|| async { vec![b'x'; MUCH] }))
+            .layer(axum::middleware::from_fn(with_deadline));
+        let (stop, stopping) = watch::channel(false);
+        tokio::spawn(Listener::Tcp(listener).serve(router, stopping));
+        (address, stop)
+    }
+
+    /// What the server says to these octets until it ends the connection, and after how long it does.
+    async fn said(octets: &str) -> (String, Duration) {
+        let (address, _stop) = server().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(octets.as_bytes()).await.unwrap();
+        let begin = Instant::now();
+        let mut answer = Vec::new();
+        // It may reset the connection, because it did not read all of the request.
+        let _ = stream.read_to_end(&mut answer).await;
+        (String::from_utf8_lossy(&answer).into_owned(), begin.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_does_not_end_is_not_waited_for() {
+        let (answer, took) = said("POST /length HTTP/1.1\r\nHost: a\r\n").await;
+        assert!(!answer.contains("200"), "{answer}");
+        assert!(took >= HEAD_TIMEOUT && took < 2 * HEAD_TIMEOUT, "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_told_so() {
+        let (answer, _) = said("POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nfour").await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_no_answer_loses_his_place() {
+        let (address, _stop) = server().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /much HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        stream.readable().await.unwrap();
+        tokio::time::sleep(2 * ANSWER_TIMEOUT).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        assert!(!answer.is_empty() && answer.len() < MUCH, "{} octets", answer.len());
     }
 }
