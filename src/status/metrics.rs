@@ -166,32 +166,30 @@ impl OfStatus {
         let dhcp = &self.0.services.dhcp.detail;
         out.counter("dhcp_received", "DHCP messages from clients and relays", None, |sample| {
             dhcp.listeners.iter().try_for_each(|listener| {
-                Received::ALL.into_iter().try_for_each(|kind| {
-                    let received = listener.received.get(&kind).copied().unwrap_or_default();
-                    sample(
-                        &[("interface", listener.interface.as_str()), ("type", kind.name())],
-                        number(received),
-                    )
-                })
+                let of = ("interface", listener.interface.as_str());
+                counts(
+                    sample,
+                    of,
+                    "type",
+                    Received::ALL.map(|kind| (kind.name(), listener.received.get(&kind))),
+                )
             })
         })?;
         out.counter("dhcp_ignored", "DHCP messages that got no answer, by reason", None, |sample| {
             dhcp.listeners.iter().try_for_each(|listener| {
-                Reason::ALL.into_iter().try_for_each(|reason| {
-                    let ignored = listener.ignored.get(&reason).copied().unwrap_or_default();
-                    sample(
-                        &[("interface", listener.interface.as_str()), ("reason", reason.name())],
-                        number(ignored),
-                    )
-                })
+                let of = ("interface", listener.interface.as_str());
+                counts(
+                    sample,
+                    of,
+                    "reason",
+                    Reason::ALL.map(|kind| (kind.name(), listener.ignored.get(&kind))),
+                )
             })
         })?;
         out.counter("dhcp_sent", "DHCP messages to clients and relays", None, |sample| {
             dhcp.networks.iter().try_for_each(|network| {
-                Sent::ALL.into_iter().try_for_each(|kind| {
-                    let sent = network.sent.get(&kind).copied().unwrap_or_default();
-                    sample(&[("network", network.network.as_str()), ("type", kind.name())], number(sent))
-                })
+                let of = ("network", network.network.as_str());
+                counts(sample, of, "type", Sent::ALL.map(|kind| (kind.name(), network.sent.get(&kind))))
             })
         })?;
         out.gauge("dhcp_leases", "Addresses that are held, or kept from everybody", None, |sample| {
@@ -334,6 +332,18 @@ fn write_value(encoder: &mut MetricEncoder<'_>, kind: MetricType, value: f64) ->
         MetricType::Counter => encoder.encode_counter::<NoLabelSet, f64, f64>(&value, None),
         _ => encoder.encode_gauge(&value),
     }
+}
+
+/// Counts of one owner by kind; what never happened is 0.
+fn counts<const N: usize>(
+    sample: &mut dyn FnMut(Labels<'_>, f64) -> fmt::Result,
+    owner: (&str, &str),
+    label: &str,
+    kinds: [(&'static str, Option<&u64>); N],
+) -> fmt::Result {
+    kinds.into_iter().try_for_each(|(kind, counted)| {
+        sample(&[owner, (label, kind)], number(counted.copied().unwrap_or_default()))
+    })
 }
 
 /// Tells of each state whether it is the one.
