@@ -1,7 +1,9 @@
 //! What should be less what is: the steps between two states, both ways, in the order that never leaves a gap.
 //!
-//! What comes is added before what goes is removed, and connections are flushed once nothing can make them anew. Called
-//! by the loop for boot, change, rollback and drift alike.
+//! What comes is added before what goes is removed, and connections are flushed once nothing can make them anew. A table
+//! that comes is there before anything that it guards, and one that goes is there until nothing is left to be guarded:
+//! a router that is just starting answers nobody whom its rules would not let in. Called by the loop for boot, change,
+//! rollback and drift alike.
 
 use std::net::Ipv4Addr;
 
@@ -16,6 +18,11 @@ use super::step::{Plan, Step};
 #[must_use]
 pub fn diff(desired: &Facts, observed: &Observed) -> Plan {
     let mut steps = Vec::new();
+    let changes = diff_table(desired.ruleset.as_ref(), observed.table.as_ref());
+    let mut table = (!changes.is_empty()).then_some(Step::ChangeTable(changes));
+    if observed.table.is_none() {
+        steps.extend(table.take());
+    }
     // A value that is not there is one that this kernel, or this network namespace, does not have.
     for (sysctl, value) in &desired.sysctls {
         if observed.sysctls.get(sysctl).is_some_and(|seen| seen != value) {
@@ -38,10 +45,9 @@ pub fn diff(desired: &Facts, observed: &Observed) -> Plan {
         steps.push(Step::AddRoutes(routes.come));
     }
     steps.extend(desired.rules.difference(&observed.rules).copied().map(Step::AddRule));
-    let changes = diff_table(desired.ruleset.as_ref(), observed.table.as_ref());
     let mut lost = lost_mappings(desired.ruleset.as_ref(), observed.table.as_ref());
-    if !changes.is_empty() {
-        steps.push(Step::ChangeTable(changes));
+    if desired.ruleset.is_some() {
+        steps.extend(table.take());
     }
     steps.extend(observed.rules.difference(&desired.rules).copied().map(Step::RemoveRule));
     for (_, address) in routes.gone.iter().filter_map(own_address) {
@@ -55,6 +61,7 @@ pub fn diff(desired: &Facts, observed: &Observed) -> Plan {
     for (device, address) in observed.addresses.difference(&desired.addresses) {
         steps.push(Step::RemoveAddress(device.clone(), *address));
     }
+    steps.extend(table);
     if !lost.flush.is_empty() {
         steps.push(Step::FlushConntrack(lost.flush));
     }
