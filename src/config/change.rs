@@ -84,6 +84,16 @@ pub fn changes(before: &Config, after: &Config) -> Changes {
     let (old, new) = (before.firewall(), after.firewall());
     found.member(&["firewall", "defaults"], Some(render(&old.defaults)), Some(render(&new.defaults)));
     found.collection(&["firewall", "rules"], &old.rules, &new.rules);
+    for item in before.certificates().diff(after.certificates()) {
+        let certificate = |certificate: &super::certificate::Certificate| Some(render(&certificate.write()));
+        let (id, old, new) = match item {
+            DiffItem::Add(id, new) => (id, None, certificate(new)),
+            DiffItem::Remove(id, _) => (id, Some(Value::Null), None),
+            DiffItem::Update { old: (id, old), new: (_, new) } => (id, certificate(old), certificate(new)),
+        };
+        found.member(&["certificates", id.as_str()], old, new);
+    }
+    found.collection(&["load_balancers"], before.load_balancers(), after.load_balancers());
     found
 }
 

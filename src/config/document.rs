@@ -10,8 +10,9 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 use serde_json::{Map, Value};
 
+use super::certificate::{self, Certificate};
 use super::check::{self, Context, Unread};
-use super::dhcp::{Host, Network};
+use super::dhcp::Network;
 use super::dns::Dns;
 use super::edit::{Collection, Edit, FlatNoun, Noun, collection, read, render};
 use super::eip::Eip;
@@ -20,8 +21,8 @@ use super::firewall::Firewall;
 use super::id::Id;
 use super::index::{Claimants, Index, changed};
 use super::interface::Interface;
-use super::layout::{self, Layout, Zone};
-use super::mac::MacAddress;
+use super::layout::{self, Layout};
+use super::load_balancer::LoadBalancer;
 use super::name::Hostname;
 use super::port_forward::PortForward;
 use super::route::Route;
@@ -31,24 +32,26 @@ use super::wire;
 /// The whole desired state of a router: valid, normalised, immutable. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    parts: Parts,
-    layout: Arc<Layout>,
-    subnets: Arc<BTreeMap<Id, Ipv4Net>>,
-    index: Arc<Index>,
+    pub(super) parts: Parts,
+    pub(super) layout: Arc<Layout>,
+    pub(super) subnets: Arc<BTreeMap<Id, Ipv4Net>>,
+    pub(super) index: Arc<Index>,
 }
 
 /// The objects, before and after they are checked against each other.
 #[derive(Debug, Clone, PartialEq, Default)]
-struct Parts {
-    hostname: Option<Hostname>,
-    interfaces: Collection<Interface>,
-    routes: Collection<Route>,
-    dhcp: Collection<Network>,
-    dns: Option<Dns>,
-    snat: Collection<Snat>,
-    eips: Collection<Eip>,
-    port_forwards: Collection<PortForward>,
-    firewall: Firewall,
+pub(super) struct Parts {
+    pub(super) hostname: Option<Hostname>,
+    pub(super) interfaces: Collection<Interface>,
+    pub(super) routes: Collection<Route>,
+    pub(super) dhcp: Collection<Network>,
+    pub(super) dns: Option<Dns>,
+    pub(super) snat: Collection<Snat>,
+    pub(super) eips: Collection<Eip>,
+    pub(super) port_forwards: Collection<PortForward>,
+    pub(super) firewall: Firewall,
+    pub(super) certificates: Collection<Certificate>,
+    pub(super) load_balancers: Collection<LoadBalancer>,
 }
 
 impl PartialEq for Config {
@@ -58,7 +61,7 @@ impl PartialEq for Config {
 }
 
 /// The members of the document.
-const MEMBERS: [&str; 10] = [
+const MEMBERS: [&str; 12] = [
     "version",
     "hostname",
     "interfaces",
@@ -69,9 +72,9 @@ const MEMBERS: [&str; 10] = [
     "eips",
     "port_forwards",
     "firewall",
+    "certificates",
+    "load_balancers",
 ];
-/// Members that the wire knows and that this version does not build.
-const NOT_BUILT: [&str; 2] = ["load_balancers", "certificates"];
 
 impl Config {
     /// The configuration that `document` describes whole. What equals `self` is shared with it.
@@ -98,11 +101,6 @@ impl Config {
             return Err(faults);
         }
         read_version(edit.take("version"), &mut faults);
-        for member in NOT_BUILT {
-            if let Some(Edit::Replace(value) | Edit::Patch(value)) = edit.take(member) {
-                refuse(member, &value, &mut faults);
-            }
-        }
         let old = &self.parts;
         let at = |member: &str| Pointer::root().key(member);
         let parts = Parts {
@@ -133,6 +131,18 @@ impl Config {
                 Some(edit) => Firewall::edit(Some(&old.firewall), edit, &at("firewall"), &mut faults)
                     .unwrap_or_else(|| old.firewall.clone()),
             },
+            certificates: collection(
+                &old.certificates,
+                edit.take("certificates"),
+                &at("certificates"),
+                &mut faults,
+            ),
+            load_balancers: collection(
+                &old.load_balancers,
+                edit.take("load_balancers"),
+                &at("load_balancers"),
+                &mut faults,
+            ),
         };
         edit.refuse_rest(&MEMBERS, &root, &mut faults);
         self.check(parts, faults)
@@ -199,16 +209,50 @@ impl Config {
         for (id, rule) in changed(&known.parts.firewall.rules, &parts.firewall.rules) {
             check::check_rule(id, rule, context, faults);
         }
+        let certificates = &parts.certificates;
+        // Whoever names a certificate that goes has not changed itself.
+        let gone = known.parts.certificates.keys().any(|id| !certificates.contains_key(id));
+        let balancers = if gone { &none.parts.load_balancers } else { &known.parts.load_balancers };
+        for (id, balancer) in changed(balancers, &parts.load_balancers) {
+            check::check_load_balancer(id, balancer, certificates, context, faults);
+            if let Some((network, host)) = self.dhcp_claim(balancer.address.get()) {
+                let at = Pointer::root().key("load_balancers").key(id.as_str()).key("address");
+                let detail = format!("{} is {host} of the DHCP network `{network}`", balancer.address);
+                faults.add(at, Rule::Conflict, detail);
+            }
+        }
     }
 
-    /// The document again: reading it gives an equal configuration.
+    /// The DHCP network that gives an address out, and to whom.
+    fn dhcp_claim(&self, address: Ipv4Addr) -> Option<(&Id, String)> {
+        self.parts.dhcp.iter().find_map(|(id, network)| {
+            if let Some((host, _)) = self.dhcp_host_by_ip(id, address) {
+                return Some((id, format!("the address of host `{host}`")));
+            }
+            let range = network.settings.ranges.iter().find(|range| range.contains(address))?;
+            Some((id, format!("in the range {range}")))
+        })
+    }
+
+    /// The document again, keys included: reading it gives an equal configuration. For the store alone.
     #[must_use]
     pub fn document(&self) -> wire::Document {
         fn wires<T: FlatNoun>(collection: &Collection<T>) -> BTreeMap<Id, T::Wire> {
             collection.iter().map(|(id, noun)| (id.clone(), noun.write())).collect()
         }
-        let Parts { hostname, interfaces, routes, dhcp, dns, snat, eips, port_forwards, firewall } =
-            &self.parts;
+        let Parts {
+            hostname,
+            interfaces,
+            routes,
+            dhcp,
+            dns,
+            snat,
+            eips,
+            port_forwards,
+            firewall,
+            certificates,
+            load_balancers,
+        } = &self.parts;
         wire::Document {
             version: wire::VERSION,
             hostname: hostname.clone(),
@@ -220,128 +264,22 @@ impl Config {
             eips: wires(eips),
             port_forwards: wires(port_forwards),
             firewall: firewall.into(),
+            certificates: certificates
+                .iter()
+                .map(|(id, certificate)| (id.clone(), certificate.write()))
+                .collect(),
+            load_balancers: wires(load_balancers),
         }
     }
 
-    /// The document as a JSON value.
+    /// The document as anybody may read it: fingerprints stand in the place of keys.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        render(&self.document())
-    }
-
-    /// The router's own name.
-    #[must_use]
-    pub const fn hostname(&self) -> Option<&Hostname> {
-        self.parts.hostname.as_ref()
-    }
-
-    /// The interfaces by id.
-    #[must_use]
-    pub const fn interfaces(&self) -> &Collection<Interface> {
-        &self.parts.interfaces
-    }
-
-    /// The static routes by id.
-    #[must_use]
-    pub const fn routes(&self) -> &Collection<Route> {
-        &self.parts.routes
-    }
-
-    /// The DHCP networks by id.
-    #[must_use]
-    pub const fn dhcp(&self) -> &Collection<Network> {
-        &self.parts.dhcp
-    }
-
-    /// DNS, where it is served.
-    #[must_use]
-    pub const fn dns(&self) -> Option<&Dns> {
-        self.parts.dns.as_ref()
-    }
-
-    /// The source translations by id.
-    #[must_use]
-    pub const fn snat(&self) -> &Collection<Snat> {
-        &self.parts.snat
-    }
-
-    /// The EIPs by id.
-    #[must_use]
-    pub const fn eips(&self) -> &Collection<Eip> {
-        &self.parts.eips
-    }
-
-    /// The port forwards by id.
-    #[must_use]
-    pub const fn port_forwards(&self) -> &Collection<PortForward> {
-        &self.parts.port_forwards
-    }
-
-    /// What may pass.
-    #[must_use]
-    pub const fn firewall(&self) -> &Firewall {
-        &self.parts.firewall
-    }
-
-    /// What the interfaces make of the network.
-    #[must_use]
-    pub fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    /// Whether two generations have one layout in memory: then nothing about it differs.
-    #[must_use]
-    pub fn shares_layout(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.layout, &other.layout)
-    }
-
-    /// The subnet that a DHCP network serves.
-    #[must_use]
-    pub fn dhcp_subnet(&self, network: &Id) -> Option<Ipv4Net> {
-        self.subnets.get(network).copied()
-    }
-
-    /// The host of a DHCP network that has this MAC.
-    #[must_use]
-    pub fn dhcp_host_by_mac(&self, network: &Id, mac: MacAddress) -> Option<(&Id, &Host)> {
-        self.dhcp_host(network, self.index.host_by_mac(network, mac)?)
-    }
-
-    /// The host of a DHCP network that has this address.
-    #[must_use]
-    pub fn dhcp_host_by_ip(&self, network: &Id, ip: Ipv4Addr) -> Option<(&Id, &Host)> {
-        self.dhcp_host(network, self.index.host_by_ip(network, ip)?)
-    }
-
-    fn dhcp_host(&self, network: &Id, id: &Id) -> Option<(&Id, &Host)> {
-        let hosts = &self.parts.dhcp.get(network)?.hosts;
-        hosts.get_key_value(id).map(|(id, host)| (id, host.as_ref()))
-    }
-
-    /// The EIP that has this public address.
-    #[must_use]
-    pub fn eip_by_address(&self, address: Ipv4Addr) -> Option<&Eip> {
-        self.parts.eips.get(self.index.eip_of(address)?).map(AsRef::as_ref)
-    }
-
-    /// The EIP on an interface that leads to this guest.
-    #[must_use]
-    pub fn eip_by_target(&self, target: Ipv4Addr, interface: &Id) -> Option<&Eip> {
-        self.parts.eips.get(self.index.eip_for(target, interface)?).map(AsRef::as_ref)
-    }
-
-    /// Whether DNS answers on an interface.
-    #[must_use]
-    pub fn serves_dns_on(&self, interface: &Id) -> bool {
-        let named =
-            |dns: &Dns| dns.settings.interfaces.as_ref().is_none_or(|named| named.contains(interface));
-        self.dns().is_some_and(named) && self.layout.zone(interface).is_some_and(Zone::has_guests)
-    }
-
-    /// A port forward on this public address.
-    #[must_use]
-    pub fn port_forward_on(&self, address: Ipv4Addr) -> Option<&Id> {
-        self.index.port_forward_on(address)
+        let mut document = render(&self.document());
+        certificate::redact(&mut document, |id| {
+            self.parts.certificates.get(id).map(|certificate| certificate.fingerprint().to_owned())
+        });
+        document
     }
 }
 
@@ -349,6 +287,7 @@ fn claimants<'a>(parts: &'a Parts, no_records: &'a Collection<super::dns::Record
     Claimants {
         eips: &parts.eips,
         port_forwards: &parts.port_forwards,
+        load_balancers: &parts.load_balancers,
         dhcp: &parts.dhcp,
         records: parts.dns.as_ref().map_or(no_records, |dns| &dns.records),
     }
@@ -363,24 +302,6 @@ fn read_version(edit: Option<Edit>, faults: &mut Faults) {
         }
         Some(Edit::Replace(value) | Edit::Patch(value)) if value.as_u64() == Some(wire::VERSION) => {}
         Some(_) => faults.add(at, Rule::Unsupported, "this router speaks version 1"),
-    }
-}
-
-fn refuse(member: &str, value: &Value, faults: &mut Faults) {
-    let at = Pointer::root().key(member);
-    match value {
-        Value::Null => {}
-        Value::Object(objects) if objects.is_empty() => {}
-        Value::Object(objects) => {
-            for id in objects.keys() {
-                faults.add(
-                    at.key(id),
-                    Rule::Unsupported,
-                    format!("`{member}` is not built into this version"),
-                );
-            }
-        }
-        _ => faults.add(at, Rule::Unsupported, format!("`{member}` is not built into this version")),
     }
 }
 

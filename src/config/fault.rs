@@ -90,6 +90,8 @@ pub enum Rule {
     Contradiction,
     /// Nothing could ever reach it.
     Unreachable,
+    /// It held until a moment that has passed.
+    Expired,
     /// This version does not build it.
     Unsupported,
 }
@@ -133,6 +135,11 @@ impl Faults {
             .extend(part.0.into_iter().map(|fault| Fault { pointer: fault.pointer.behind(place), ..fault }));
     }
 
+    /// Takes over the faults of a part that knows its place.
+    pub(super) fn merge(&mut self, part: Self) {
+        self.0.extend(part.0);
+    }
+
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -172,7 +179,7 @@ impl MergeWithError<Self> for Faults {
         _merge_location: ValuePointerRef<'_>,
     ) -> ControlFlow<Self, Self> {
         let mut faults = self_.unwrap_or_default();
-        faults.0.extend(other.0);
+        faults.merge(other);
         ControlFlow::Continue(faults)
     }
 }

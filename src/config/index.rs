@@ -5,6 +5,7 @@
 //! DHCP and DNS engines look hosts up in it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use super::edit::Collection;
 use super::eip::Eip;
 use super::fault::{Faults, Pointer, Rule};
 use super::id::Id;
+use super::load_balancer::LoadBalancer;
 use super::mac::MacAddress;
 use super::name::{DomainName, Hostname, RecordName};
 use super::port_forward::{PortForward, Transport};
@@ -26,7 +28,7 @@ use super::port_forward::{PortForward, Transport};
 pub(super) struct Index {
     eip_addresses: OrdMap<Ipv4Addr, Id>,
     eip_targets: OrdMap<(Ipv4Addr, Id), Id>,
-    ports: OrdMap<(Ipv4Addr, Transport, u16), (u16, Id)>,
+    ports: OrdMap<(Ipv4Addr, Transport, u16), (u16, Claim)>,
     networks: BTreeMap<Id, Hosts>,
     records: OrdMap<(RecordName, Id), Kind>,
     aliases: usize,
@@ -39,6 +41,24 @@ pub(super) struct Hosts {
     by_ip: OrdMap<Ipv4Addr, Id>,
     by_name: OrdMap<(Hostname, Id), ()>,
     domain: Option<DomainName>,
+}
+
+/// Who has ports of an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// A port forward.
+    PortForward(Id),
+    /// A load balancer.
+    LoadBalancer(Id),
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PortForward(id) => write!(f, "port forward `{id}`"),
+            Self::LoadBalancer(id) => write!(f, "load balancer `{id}`"),
+        }
+    }
 }
 
 /// Whether a record is another name of a name, which no other record may stand beside (RFC 2181 section 10.1).
@@ -76,6 +96,7 @@ impl<'a, T: PartialEq> Difference<'a, T> {
 pub(super) struct Claimants<'a> {
     pub(super) eips: &'a Collection<Eip>,
     pub(super) port_forwards: &'a Collection<PortForward>,
+    pub(super) load_balancers: &'a Collection<LoadBalancer>,
     pub(super) dhcp: &'a Collection<Network>,
     pub(super) records: &'a Collection<Record>,
 }
@@ -86,6 +107,7 @@ impl Index {
         let mut next = self.clone();
         let eips = Difference::between(before.eips, after.eips);
         let forwards = Difference::between(before.port_forwards, after.port_forwards);
+        let balancers = Difference::between(before.load_balancers, after.load_balancers);
         let records = Difference::between(before.records, after.records);
         // Everything goes before anything comes, so that two objects can trade places in one request.
         for (_, eip) in eips.gone {
@@ -95,6 +117,9 @@ impl Index {
         for (_, forward) in forwards.gone {
             next.ports.remove(&(forward.address.get(), forward.protocol, forward.ports.public().first()));
         }
+        for (_, balancer) in balancers.gone {
+            next.ports.remove(&(balancer.address.get(), balancer.transport(), balancer.port));
+        }
         for (id, record) in records.gone {
             next.remove_record(id, record);
         }
@@ -103,6 +128,9 @@ impl Index {
         }
         for (id, forward) in forwards.come {
             next.add_port_forward(id, forward, faults);
+        }
+        for (id, balancer) in balancers.come {
+            next.add_load_balancer(id, balancer, faults);
         }
         for (id, record) in records.come {
             next.add_record(id, record, faults);
@@ -122,11 +150,11 @@ impl Index {
         self.eip_targets.get(&(target, interface.clone()))
     }
 
-    /// A port forward on this public address.
-    pub(super) fn port_forward_on(&self, address: Ipv4Addr) -> Option<&Id> {
+    /// Who has ports of this address.
+    pub(super) fn claim_on(&self, address: Ipv4Addr) -> Option<&Claim> {
         let lowest = (address, Transport::Tcp, 0);
         let highest = (address, Transport::Udp, u16::MAX);
-        self.ports.range(lowest..=highest).next().map(|(_, (_, id))| id)
+        self.ports.range(lowest..=highest).next().map(|(_, (_, claim))| claim)
     }
 
     /// The host of a network that has this MAC.
@@ -142,9 +170,8 @@ impl Index {
     fn add_eip(&mut self, id: &Id, eip: &Eip, faults: &mut Faults) {
         let at = || Pointer::root().key("eips").key(id.as_str());
         let address = eip.address.get();
-        if let Some(other) = self.port_forward_on(address) {
-            let detail =
-                format!("port forward `{other}` is on {address} already; an EIP has its address alone");
+        if let Some(other) = self.claim_on(address) {
+            let detail = format!("{other} is on {address} already; an EIP has its address alone");
             faults.add(at().key("address"), Rule::Overlap, detail);
         }
         if let Some(other) = self.eip_addresses.insert(address, id.clone()) {
@@ -160,20 +187,56 @@ impl Index {
     fn add_port_forward(&mut self, id: &Id, forward: &PortForward, faults: &mut Faults) {
         let at = || Pointer::root().key("port_forwards").key(id.as_str());
         let (address, transport, ports) = (forward.address.get(), forward.protocol, forward.ports.public());
+        self.claim(
+            (address, transport, ports.first(), ports.last()),
+            Claim::PortForward(id.clone()),
+            |member| at().key(if member == "port" { "ports" } else { member }),
+            faults,
+        );
+    }
+
+    fn add_load_balancer(&mut self, id: &Id, balancer: &LoadBalancer, faults: &mut Faults) {
+        let at = || Pointer::root().key("load_balancers").key(id.as_str());
+        let (address, transport, port) = (balancer.address.get(), balancer.transport(), balancer.port);
+        let claim = Claim::LoadBalancer(id.clone());
+        self.claim((address, transport, port, port), claim, |member| at().key(member), faults);
+    }
+
+    /// Takes ports of an address for one object; two that share one are faults.
+    fn claim(
+        &mut self,
+        (address, transport, first, last): (Ipv4Addr, Transport, u16, u16),
+        claim: Claim,
+        at: impl Fn(&str) -> Pointer,
+        faults: &mut Faults,
+    ) {
+        let written =
+            |first: u16, last: u16| if first == last { first.to_string() } else { format!("{first}-{last}") };
         if let Some(other) = self.eip_addresses.get(&address) {
-            let detail = format!("EIP `{other}` has {address} alone");
-            faults.add(at().key("address"), Rule::Overlap, detail);
+            faults.add(at("address"), Rule::Overlap, format!("EIP `{other}` has {address} alone"));
         }
-        let below = self.ports.range(..=(address, transport, ports.last())).next_back();
-        if let Some(((_, _, first), (last, other))) = below
-            .filter(|((on, by, _), (last, _))| *on == address && *by == transport && *last >= ports.first())
+        let below = self.ports.range(..=(address, transport, last)).next_back();
+        if let Some(((_, _, theirs), (to, other))) =
+            below.filter(|((on, by, _), (to, _))| *on == address && *by == transport && *to >= first)
         {
-            let theirs = if first == last { first.to_string() } else { format!("{first}-{last}") };
-            let detail = format!("{ports} is across {theirs} of `{other}` on {address}");
-            faults.add(at().key("ports"), Rule::Overlap, detail);
+            let detail = match (other, &claim) {
+                (Claim::PortForward(id), Claim::PortForward(_)) => {
+                    format!(
+                        "{} is across {} of `{id}` on {address}",
+                        written(first, last),
+                        written(*theirs, *to)
+                    )
+                }
+                _ => format!(
+                    "{} is across {} of {other} on {address}",
+                    written(first, last),
+                    written(*theirs, *to)
+                ),
+            };
+            faults.add(at("port"), Rule::Overlap, detail);
             return;
         }
-        self.ports.insert((address, transport, ports.first()), (ports.last(), id.clone()));
+        self.ports.insert((address, transport, first), (last, claim));
     }
 
     fn add_record(&mut self, id: &Id, record: &Record, faults: &mut Faults) {

@@ -3,6 +3,9 @@
 //! [`wire`] mirrors the JSON; each noun has a file beside it that says what it is. [`Config`] is the whole: it can only
 //! be had from a document without a fault. No clock, no I/O, nothing of the kernel in here.
 
+mod access;
+pub mod balancer_rule;
+pub mod certificate;
 mod change;
 mod check;
 pub mod dhcp;
@@ -12,18 +15,23 @@ mod edit;
 pub mod eip;
 pub mod fault;
 pub mod firewall;
+pub mod http;
 mod id;
 mod index;
 pub mod interface;
 pub mod json;
+pub mod keyed;
 pub mod layout;
+pub mod load_balancer;
 mod mac;
 pub mod name;
 pub mod net;
+pub mod pool;
 mod port;
 pub mod port_forward;
 pub mod route;
 pub mod snat;
+pub mod status_code;
 mod text;
 pub mod wire;
 

@@ -34,5 +34,5 @@ fn home(target: &Target, address: Ipv4Addr) -> Option<&Id> {
     if let Some(snat) = translated {
         return Some(&snat.interface);
     }
-    config.port_forward_on(address).and_then(|_| config.layout().public_home(address))
+    if config.serves_ports_on(address) { config.layout().public_home(address) } else { None }
 }

@@ -195,16 +195,18 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
 
     /// The configuration that a change leads to, and how it came.
     fn read(&self, edit: Edit) -> Result<(Config, String), ChangeError> {
+        let posted = |config: Result<Config, Faults>, origin: &str| {
+            let config = config.map_err(ChangeError::Faults)?;
+            let now = i64::try_from(clock::now().seconds()).unwrap_or(i64::MAX);
+            config
+                .expired_certificates(&self.config, now)
+                .into_result((config, origin.to_owned()))
+                .map_err(ChangeError::Faults)
+        };
         match edit {
-            Edit::Replace(document) => {
-                Ok((self.config.replace(document).map_err(ChangeError::Faults)?, "replace".to_owned()))
-            }
-            Edit::FirstBoot(document) => {
-                Ok((self.config.replace(document).map_err(ChangeError::Faults)?, "first boot".to_owned()))
-            }
-            Edit::Patch(patch) => {
-                Ok((self.config.patch(patch).map_err(ChangeError::Faults)?, "patch".to_owned()))
-            }
+            Edit::Replace(document) => posted(self.config.replace(document), "replace"),
+            Edit::FirstBoot(document) => posted(self.config.replace(document), "first boot"),
+            Edit::Patch(patch) => posted(self.config.patch(patch), "patch"),
             Edit::Rollback(number) => {
                 let running = self.store.last();
                 let document =

@@ -47,6 +47,25 @@ fn the_example_is_accepted() {
     );
 }
 
+/// So is the whole of what can be said, its PEM bodies filled in; and what comes back is it, key aside.
+#[test]
+fn the_full_example_is_accepted() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/examples/full.json");
+    let mut written = document(&path);
+    assert!(Config::default().replace(written.clone()).is_err(), "without PEM bodies it is refused");
+    let key = rcgen::KeyPair::generate().unwrap();
+    let parameters = rcgen::CertificateParams::new(["demo.local".to_owned()]).unwrap();
+    written["certificates"]["demo"]["chain_pem"] = parameters.self_signed(&key).unwrap().pem().into();
+    written["certificates"]["demo"]["key_pem"] = key.serialize_pem().into();
+    let config = Config::default().replace(written).unwrap_or_else(|faults| panic!("{faults}"));
+    let paths: Vec<_> =
+        config.load_balancers().iter().map(|(id, own)| (id.as_str(), own.path().as_str())).collect();
+    assert_eq!(paths, [("tcp-db", "kernel"), ("web", "proxy")]);
+    let shown = config.to_json();
+    assert_eq!(config.replace(shown.clone()).unwrap(), config);
+    assert_eq!(shown["load_balancers"]["web"]["rules"]["old"]["action"]["redirect"]["status"], 301);
+}
+
 /// So is everything else that a newcomer is shown, and the patch of the demonstration on top of its document.
 #[test]
 fn what_newcomers_are_shown_is_accepted() {

@@ -7,6 +7,7 @@ mod dhcp;
 mod dns;
 mod firewall;
 mod interface;
+mod load_balancer;
 mod nat;
 mod route;
 
@@ -17,6 +18,7 @@ pub(super) use dhcp::{check_host, check_network, check_networks};
 pub(super) use dns::{check_conditional_forwarders, check_dns, check_record};
 pub(super) use firewall::check_rule;
 pub(super) use interface::check_interfaces;
+pub(super) use load_balancer::check_load_balancer;
 pub(super) use nat::{check_eip, check_port_forward, check_snat};
 pub(super) use route::check_routes;
 
@@ -35,10 +37,11 @@ pub(super) struct Context<'a> {
     pub(super) unread: &'a Unread,
 }
 
-/// Interfaces and routes that could not be read.
+/// Interfaces, routes and certificates that could not be read.
 #[derive(Debug, Default)]
 pub(super) struct Unread {
     interfaces: BTreeSet<String>,
+    certificates: BTreeSet<String>,
     any: bool,
 }
 
@@ -52,6 +55,9 @@ impl Unread {
                 (Some("interfaces"), Some(id)) => {
                     unread.interfaces.insert(id.to_owned());
                     unread.any = true;
+                }
+                (Some("certificates"), Some(id)) => {
+                    unread.certificates.insert(id.to_owned());
                 }
                 (Some("interfaces" | "routes"), _) => unread.any = true,
                 _ => {}

@@ -3,30 +3,44 @@
 //! One file per noun. These types are what the OpenAPI document describes and what GET writes; the nouns of
 //! [`crate::config`] are what the rest of the house sees. Nothing here knows what a value means.
 
+mod balancer_rule;
+mod certificate;
 mod dhcp;
 mod dns;
 mod eip;
 mod firewall;
 mod interface;
+mod load_balancer;
+mod pool;
 mod port_forward;
 mod route;
 mod snat;
+mod tls;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use balancer_rule::{BalancerRule, Match, Redirect, RedirectStatus, Reject, RewritePath, RuleAction};
+pub use certificate::Certificate;
 pub use dhcp::{Host, Network, NetworkSettings, OptionValue, StaticRoute};
 pub use dns::{ConditionalForwarder, Dns, DnsSettings, Record, RecordType};
 pub use eip::{Eip, OnRemove};
 pub use firewall::{Action, Defaults, Direction, Firewall, FirewallRule, Protocol};
 pub use interface::{Interface, Role};
+pub use load_balancer::{
+    Algorithm, BalancerProtocol, Hash, HashOn, Limits, LoadBalancer, ProxyProtocol, Stickiness,
+    StickinessType, Timeouts,
+};
+pub use pool::{Backend, BackendTls, HealthCheck, HealthCheckType, Outlier, Pool, Queue};
 pub use port_forward::{PortForward, Transport};
 pub use route::Route;
 pub use snat::Snat;
+pub use tls::{Alpn, CipherPolicy, ClientCertificates, ClientVerification, Tls, TlsVersion};
 
 use super::id::Id;
+use super::keyed::Keyed;
 use super::name::Hostname;
 
 /// The version of this wire.
@@ -76,6 +90,14 @@ pub struct Document {
     #[serde(skip_serializing_if = "Firewall::is_default")]
     #[schemars(default)]
     pub firewall: Firewall,
+    /// Certificates with their keys.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
+    pub certificates: BTreeMap<Id, Certificate>,
+    /// Ports whose connections or requests are shared among backends.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
+    pub load_balancers: BTreeMap<Id, LoadBalancer>,
 }
 
 // Serde asks for predicates by reference.
@@ -87,4 +109,8 @@ const fn is_false(flag: &bool) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that skip_serializing_if calls")]
 const fn is_true(flag: &bool) -> bool {
     *flag
+}
+
+fn is_without_entries<K: Ord, T>(keyed: &Keyed<K, T>) -> bool {
+    keyed.is_empty()
 }
