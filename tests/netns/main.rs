@@ -16,6 +16,7 @@
 )]
 
 mod appliance;
+mod balanced;
 mod dhcp;
 mod dns;
 mod kernel;

@@ -7,8 +7,7 @@
 use std::collections::BTreeMap;
 
 use netlink_packet_netfilter::nftables::{
-    NfTablesMessage, SetAttribute, SetElementList, SetElementMessage, SetMessage, TableAttribute,
-    TableMessage,
+    NfTablesMessage, SetAttribute, SetElementList, SetElementMessage, SetMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{
@@ -26,7 +25,7 @@ use crate::plan::facts::{Flowtable, Key, Name, Rule, TABLE, Target};
 use crate::plan::step::TableChange;
 
 /// The subsystem that a batch is for (`linux/netfilter/nfnetlink.h`: NFNL_SUBSYS_NFTABLES).
-const NFTABLES: u16 = 10;
+pub(super) const NFTABLES: u16 = 10;
 /// The attribute that says which generation a batch was made for (NFNL_BATCH_GENID).
 const BATCH_GENERATION: u16 = 1;
 /// How many elements go in one message: their list is counted in 16 bits, and none is longer than 100 octets.
@@ -202,25 +201,6 @@ impl<'a> Batch<'a> {
             [*low, *high] = flags.to_ne_bytes();
         }
     }
-}
-
-/// A transaction that asks for a flowtable and takes it back, in a table that was never there.
-pub(super) fn probe(netlink: &mut Netlink, flowtable: &Flowtable) -> Vec<u8> {
-    const SCRATCH: &str = "vrouter-probe";
-    let mut bytes = Vec::new();
-    let control = |inner| {
-        let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFTABLES);
-        NetfilterMessage::new(header, inner)
-    };
-    let table = || TableMessage { attributes: vec![TableAttribute::Name(SCRATCH.to_owned())] };
-    let hook = [u32_be(1, 0), u32_be(2, 0)];
-    let flowtable = vec![text(1, SCRATCH), text(2, flowtable.name.as_str()), nested(3, &hook)];
-    netlink.pack(&mut bytes, control(ControlMessage::BatchBegin), 0);
-    netlink.pack(&mut bytes, netfilter(NfTablesMessage::NewTable(table())), NLM_F_CREATE);
-    netlink.pack(&mut bytes, netfilter(NfTablesMessage::NewFlowTable(flowtable)), NLM_F_CREATE);
-    netlink.pack(&mut bytes, netfilter(NfTablesMessage::DeleteTable(table())), NLM_F_ACK);
-    netlink.pack(&mut bytes, control(ControlMessage::BatchEnd), 0);
-    bytes
 }
 
 /// A message about our table's family.

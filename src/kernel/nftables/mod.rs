@@ -3,11 +3,13 @@
 //! The kernel counts the generations of its ruleset. A transaction names the generation that it was made for, so an edit
 //! by somebody else in between is noticed and nothing is done on a wrong belief. Called by the kernel room's front.
 
+mod balance;
 mod batch;
 mod dump;
 mod element;
 mod expression;
 mod operation;
+mod probe;
 mod rule;
 mod set;
 mod simple;
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use self::batch::Batch;
 use super::KernelError;
 use super::netlink::{NETLINK_NETFILTER, Netlink};
-use crate::plan::facts::{Flowtable, Name, SetKind, TableSeen, Target};
+use crate::plan::facts::{Capabilities, Name, SetKind, TableSeen, Target};
 use crate::plan::step::TableChange;
 
 /// Up to so many elements of one set are read back one by one; more are read with the whole set.
@@ -171,11 +173,12 @@ impl Nftables {
         Ok(())
     }
 
-    /// Whether the kernel has flowtables: one is asked for in a table of its own that nobody ever sees, because the
-    /// transaction ends by removing it.
-    pub(super) fn can_offload(&mut self) -> Result<bool, KernelError> {
-        let probe = Flowtable { name: "probe".into(), devices: std::collections::BTreeSet::new() };
-        let bytes = batch::probe(&mut self.netlink, &probe);
-        Ok(self.netlink.send(&bytes)?.is_empty())
+    /// Fills in what nf_tables can do.
+    pub(super) fn capabilities(&mut self, capabilities: &mut Capabilities) -> Result<(), KernelError> {
+        capabilities.flowtable = probe::flowtable(&mut self.netlink)?;
+        capabilities.balancing = probe::balancing(&mut self.netlink)?;
+        capabilities.connection_limit = probe::connection_limit(&mut self.netlink)?;
+        capabilities.stickiness = probe::stickiness(&mut self.netlink)?;
+        Ok(())
     }
 }

@@ -69,7 +69,7 @@ impl From<&Ruleset> for TableSeen {
 }
 
 /// What the kernel can do; found out once, at start. What it lacks is done without.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, schemars::JsonSchema)]
 pub struct Capabilities {
     /// nftables flowtables: established flows skip the rules.
     pub flowtable: bool,
@@ -77,6 +77,12 @@ pub struct Capabilities {
     pub log_group: bool,
     /// The size of the connection table can be set, which only the first network namespace allows.
     pub conntrack_size: bool,
+    /// Connections can be spread over backends: by turns, at random, and by a hash.
+    pub balancing: bool,
+    /// The connections of a balancer can be limited.
+    pub connection_limit: bool,
+    /// Sources can be remembered by packets themselves.
+    pub stickiness: bool,
     /// Devices with 802.1Q tags.
     pub vlan: bool,
     /// Virtual routing and forwarding devices.
