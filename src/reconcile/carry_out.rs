@@ -1,6 +1,6 @@
 //! Makes the kernel and the engines what a configuration says, and proves it. Called by the loop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{Engines, Supervisor};
 use crate::clock;
 use crate::config::Config;
 use crate::kernel::{Kernel, StepResult};
-use crate::plan::facts::{Facts, Link, Observed, Route, Sysctl};
+use crate::plan::facts::{Facts, KnownChains, Link, Observed, Route, Sysctl};
 use crate::plan::{self, Plan, Step, Target, diff, find_links, lower};
 
 /// How often the difference is taken before the kernel is believed not to follow. An address that goes may take a
@@ -118,6 +118,8 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             observed.routes = facts.routes.clone();
             if let (Some(table), Some(ruleset)) = (&mut observed.table, &facts.ruleset) {
                 table.sets = ruleset.sets.clone();
+                let wanted = ruleset.chains.clone();
+                table.known = Some(KnownChains { wanted, touched: BTreeSet::new() });
             }
         }
         self.belief.observed = Some(observed);

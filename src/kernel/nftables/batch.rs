@@ -44,7 +44,10 @@ pub(super) struct Batch<'a> {
     last: usize,
     sets: u32,
     handles: &'a BTreeMap<Name, Vec<u64>>,
+    /// The rules of the chains that were touched.
     chains: BTreeMap<Name, Vec<Slot>>,
+    /// Whether nothing of what was there is there any more.
+    is_rebuilt: bool,
 }
 
 /// A rule in a chain while the transaction is written: there already, or to come.
@@ -62,10 +65,16 @@ impl<'a> Batch<'a> {
         changes: &[TableChange],
         handles: &'a BTreeMap<Name, Vec<u64>>,
     ) -> Self {
-        let slots = |handles: &Vec<u64>| handles.iter().copied().map(Slot::There).collect();
-        let chains = handles.iter().map(|(name, handles)| (name.clone(), slots(handles))).collect();
-        let mut batch =
-            Self { netlink, bytes: Vec::new(), sequences: Vec::new(), last: 0, sets: 0, handles, chains };
+        let mut batch = Self {
+            netlink,
+            bytes: Vec::new(),
+            sequences: Vec::new(),
+            last: 0,
+            sets: 0,
+            handles,
+            chains: BTreeMap::new(),
+            is_rebuilt: false,
+        };
         batch.frame(
             |generation| {
                 NetfilterMessageInner::None(ControlMessage::Other {
@@ -95,6 +104,7 @@ impl<'a> Batch<'a> {
             TableChange::DeleteTable => {
                 self.ready(simple::table(MsgType::Del), 0, number);
                 self.chains.clear();
+                self.is_rebuilt = true;
             }
             TableChange::AddChain(name, base) => {
                 self.ready(simple::chain(name.as_str(), base.as_ref(), MsgType::Add), create, number);
@@ -143,7 +153,7 @@ impl<'a> Batch<'a> {
 
     /// Rules go in front of the next one that is there already, or at the end of the chain.
     fn insert_rules(&mut self, chain: &Name, index: usize, rules: &[Rule], number: usize) {
-        let slots = self.chains.entry(chain.clone()).or_default();
+        let slots = self.slots(chain);
         let index = index.min(slots.len());
         let before = slots.get(index..).unwrap_or_default().iter().find_map(|slot| match slot {
             Slot::There(handle) => Some(*handle),
@@ -159,13 +169,19 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// The rules of a chain as they are by now in this transaction.
+    fn slots(&mut self, chain: &Name) -> &mut Vec<Slot> {
+        let there = self.handles.get(chain).filter(|_| !self.is_rebuilt);
+        self.chains
+            .entry(chain.clone())
+            .or_insert_with(|| there.into_iter().flatten().copied().map(Slot::There).collect())
+    }
+
     /// Indices of rules that go are those before the transaction.
     fn delete_rules(&mut self, chain: &Name, index: usize, count: usize, number: usize) {
         let there = self.handles.get(chain).and_then(|handles| handles.get(index..index + count));
         for handle in there.unwrap_or_default() {
-            if let Some(slots) = self.chains.get_mut(chain) {
-                slots.retain(|slot| !matches!(slot, Slot::There(there) if there == handle));
-            }
+            self.slots(chain).retain(|slot| !matches!(slot, Slot::There(there) if there == handle));
             if let Some(bytes) = simple::delete_rule(chain.as_str(), *handle) {
                 self.ready(bytes, 0, number);
             }

@@ -14,7 +14,7 @@ mod rule;
 mod set;
 mod simple;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::batch::Batch;
@@ -100,6 +100,7 @@ impl Nftables {
             return self.observe();
         }
         let mut table = before.clone();
+        let mut touched = BTreeSet::new();
         let mut sets: BTreeMap<Name, SetKind> = BTreeMap::new();
         let mut single: Vec<(&Name, SetKind, &crate::plan::facts::Key)> = Vec::new();
         for change in changes {
@@ -123,10 +124,16 @@ impl Nftables {
                 TableChange::DeleteChain(name) => {
                     table.chains.remove(name);
                     self.handles.remove(name);
+                    touched.insert(name.clone());
                 }
                 TableChange::AddChain(name, _)
                 | TableChange::InsertRules(name, ..)
-                | TableChange::DeleteRules(name, ..) => self.read_chain(name, &mut table)?,
+                | TableChange::DeleteRules(name, ..) => {
+                    // Several changes of one chain are one reading of it.
+                    if touched.insert(name.clone()) {
+                        self.read_chain(name, &mut table)?;
+                    }
+                }
                 TableChange::AddFlowtable(_)
                 | TableChange::ShrinkFlowtable(_)
                 | TableChange::DeleteFlowtable(_) => {
@@ -153,6 +160,9 @@ impl Nftables {
                     None => set.elements.remove(key),
                 };
             }
+        }
+        if let Some(known) = &mut table.known {
+            known.touched.extend(touched);
         }
         self.generation = generation;
         Ok(Some(table))

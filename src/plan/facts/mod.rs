@@ -22,7 +22,7 @@ use ipnet::Ipv4Net;
 pub use conntrack::{Balanced, ConntrackMatch};
 pub use counters::{Connections, Counters, Traffic};
 pub use link::{Device, Link, LinkSettings};
-pub use observed::{Capabilities, ChainSeen, Observed, TableSeen};
+pub use observed::{Capabilities, ChainSeen, KnownChains, Observed, TableSeen};
 pub use route::{PolicyRule, Route, RouteKey};
 pub use ruleset::{BaseChain, Chain, Flowtable, Hook, HookPoint, Name, Policy, Rule, Ruleset};
 pub use set::{Elements, Key, Set, SetKind, Target};
