@@ -4,6 +4,8 @@
 //! for long enough; the loop plans again by the same path as for a change. Cheap to clone, and compared at the cost of what
 //! differs.
 
+use std::net::Ipv4Addr;
+
 use imbl::OrdSet;
 
 use super::facts::Balanced;
@@ -17,6 +19,36 @@ pub struct Availability {
     /// Former endpoints that drain: backends that were removed, moved or disabled, or whose balancer was. They keep the
     /// connections that they have for as long as they are mentioned here, and lose what is left then.
     pub draining: OrdSet<Balanced>,
+    /// Addresses whose listeners were removed and whose connections go on: the router keeps them as its own.
+    pub held: OrdSet<Ipv4Addr>,
+}
+
+impl Availability {
+    /// Whether a backend takes connections.
+    #[must_use]
+    pub fn is_up(&self, balancer: &Id, pool: &Id, backend: &Id) -> bool {
+        // Mostly all are: nothing has to be put together to find that out.
+        self.down.is_empty()
+            || !self.down.contains(&BackendName {
+                balancer: balancer.clone(),
+                pool: pool.clone(),
+                backend: backend.clone(),
+            })
+    }
+
+    /// Whether connections to an address go on although nothing is configured on it.
+    #[must_use]
+    pub fn keeps(&self, address: Ipv4Addr) -> bool {
+        let lowest = |address| Balanced {
+            address,
+            protocol: 0,
+            port: 0,
+            backend: Ipv4Addr::UNSPECIFIED,
+            backend_port: 0,
+        };
+        self.held.contains(&address)
+            || self.draining.range(lowest(address)..).next().is_some_and(|found| found.address == address)
+    }
 }
 
 /// A backend, as the configuration names it.

@@ -13,6 +13,7 @@ mod firewall;
 mod forward;
 mod input;
 mod interface;
+mod load_balancer;
 mod lower;
 mod mark;
 mod mss;

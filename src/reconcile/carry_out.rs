@@ -44,7 +44,11 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         Ok(done)
     }
 
-    async fn carry_out_in_kernel(&mut self, config: &Config) -> Result<Vec<StepResult>, ChangeError> {
+    /// Makes the kernel what `config` says, and leaves the engines alone.
+    pub(super) async fn carry_out_in_kernel(
+        &mut self,
+        config: &Config,
+    ) -> Result<Vec<StepResult>, ChangeError> {
         let running = self.published.load().generation;
         let refused = |error| ChangeError::Kernel(error, running);
         let mut done = Vec::new();
@@ -107,7 +111,9 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         let same = self.belief.planned.as_ref().filter(|(target, _)| *target.surroundings == surroundings);
         let surroundings =
             same.map_or_else(|| Arc::new(surroundings), |(target, _)| target.surroundings.clone());
-        Target { config: config.clone(), surroundings }
+        // A backend that this change takes away drains from this change on.
+        let availability = self.availability.following(&self.config, config);
+        Target { config: config.clone(), surroundings, availability }
     }
 
     /// The kernel is what was wanted: from here on the two share their memory, so that the next difference costs what

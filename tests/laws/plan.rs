@@ -49,7 +49,7 @@ fn target(config: Config, links: &[Link], flowtable: bool) -> Target {
         conntrack_max: 65_536,
         just_started: false,
     };
-    Target { config, surroundings: Arc::new(surroundings) }
+    Target { config, surroundings: Arc::new(surroundings), availability: Arc::default() }
 }
 
 fn read(document: Value) -> Config {

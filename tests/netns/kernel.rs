@@ -58,7 +58,12 @@ impl Hands {
             conntrack_max: 65_536,
             just_started: false,
         };
-        lower(&Target { config: config.clone(), surroundings: Arc::new(surroundings) }, None)
+        let target = Target {
+            config: config.clone(),
+            surroundings: Arc::new(surroundings),
+            availability: Arc::default(),
+        };
+        lower(&target, None)
     }
 
     async fn observe(&mut self, facts: &Facts) -> Observed {

@@ -125,7 +125,7 @@ fn key(kind: SetKind, seen: &Seen<'_>) -> Option<Key> {
             let (backend, backend_port) = backend(seen.first.get(12..)?)?;
             Some(Key::Balanced(Balanced { address, protocol, port, backend, backend_port }))
         }
-        SetKind::EndpointToEndpoint | SetKind::EndpointToChain => {
+        SetKind::Endpoints | SetKind::EndpointToEndpoint | SetKind::EndpointToChain => {
             let (address, protocol, port) = endpoint(seen.first)?;
             Some(Key::Endpoint(address, protocol, port))
         }

@@ -73,7 +73,7 @@ const fn shape(kind: SetKind) -> Shape {
         SetKind::BalancedToMark => (&[IPV4, PROTOCOL, SERVICE, IPV4, SERVICE], Some((TYPE_MARK, 4))),
         SetKind::StickyToEndpoint => (&[IPV4], Some(ENDPOINT)),
         SetKind::EndpointRangeToAddress => (&[IPV4, PROTOCOL, SERVICE], Some(IPV4)),
-        SetKind::EndpointRanges => (&[IPV4, PROTOCOL, SERVICE], None),
+        SetKind::Endpoints | SetKind::EndpointRanges => (&[IPV4, PROTOCOL, SERVICE], None),
         SetKind::SourcedEndpointRanges => (&[IPV4, IPV4, PROTOCOL, SERVICE], None),
         SetKind::AddressRanges => (&[IPV4], None),
         SetKind::PortRanges => (&[SERVICE], None),
@@ -82,12 +82,13 @@ const fn shape(kind: SetKind) -> Shape {
 }
 
 /// All kinds, to recognise one.
-const KINDS: [SetKind; 13] = [
+const KINDS: [SetKind; 14] = [
     SetKind::AddressToAddress,
     SetKind::AddressToChain,
     SetKind::AddressToMark,
     SetKind::EndpointToEndpoint,
     SetKind::EndpointToChain,
+    SetKind::Endpoints,
     SetKind::SlotToEndpoint,
     SetKind::BalancedToMark,
     SetKind::StickyToEndpoint,

@@ -34,6 +34,8 @@ pub enum SetKind {
     AddressToMark,
     /// Address, protocol and port lead to address and port.
     EndpointToEndpoint,
+    /// Address, protocol and port.
+    Endpoints,
     /// Address, protocol and port lead to a chain.
     EndpointToChain,
     /// The number of a slot, in the host's order as numgen and jhash give it, leads to address and port.

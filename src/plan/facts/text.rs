@@ -81,7 +81,11 @@ impl SetKind {
     pub const fn is_map(self) -> bool {
         !matches!(
             self,
-            Self::EndpointRanges | Self::SourcedEndpointRanges | Self::AddressRanges | Self::PortRanges
+            Self::Endpoints
+                | Self::EndpointRanges
+                | Self::SourcedEndpointRanges
+                | Self::AddressRanges
+                | Self::PortRanges
         )
     }
 }
@@ -99,7 +103,7 @@ impl Display for SetKind {
             Self::BalancedToMark => "ipv4_addr . inet_proto . inet_service . ipv4_addr . inet_service : mark",
             Self::StickyToEndpoint => "ipv4_addr : ipv4_addr . inet_service",
             Self::EndpointRangeToAddress => "ipv4_addr . inet_proto . inet_service : ipv4_addr",
-            Self::EndpointRanges => "ipv4_addr . inet_proto . inet_service",
+            Self::Endpoints | Self::EndpointRanges => "ipv4_addr . inet_proto . inet_service",
             Self::SourcedEndpointRanges => "ipv4_addr . ipv4_addr . inet_proto . inet_service",
             Self::AddressRanges => "ipv4_addr",
             Self::PortRanges => "inet_service",
