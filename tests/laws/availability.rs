@@ -106,7 +106,9 @@ impl Router {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), asked).await.expect("the kernel is asked");
+        tokio::time::timeout(Duration::from_secs(30), asked)
+            .await
+            .unwrap_or_else(|_| panic!("nothing is done"));
         self.plans.lock().unwrap().join("")
     }
 }
