@@ -1,5 +1,6 @@
-//! What nf_tables can do, found out by asking for it in a table of its own that nobody ever sees: the transaction ends by
-//! removing it. Called when the kernel room is opened.
+//! What nf_tables can do, found out by asking for it in a table of its own that is never there: the transaction ends with
+//! what cannot be, so the kernel says of each message whether it could be and does nothing, of which nobody hears. Called
+//! when the kernel room is opened.
 
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetMessage,
@@ -20,7 +21,9 @@ use crate::kernel::attribute::{nested, text, u32_be};
 use crate::kernel::netlink::Netlink;
 use crate::plan::facts::SetKind;
 
-/// The table that nobody ever sees, and what is in it.
+/// A table that is not there and cannot be removed.
+const NOWHERE: &str = "vrouter-nowhere";
+/// The table that is asked for, and what would be in it.
 const SCRATCH: &str = "vrouter-probe";
 const CHAIN: &str = "probe";
 const MAP: &str = "probe";
@@ -84,16 +87,19 @@ fn takes(netlink: &mut Netlink, messages: Vec<NfTablesMessage>) -> Result<bool, 
         let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFTABLES);
         NetfilterMessage::new(header, NetfilterMessageInner::None(inner))
     };
-    let table = || TableMessage { attributes: vec![TableAttribute::Name(SCRATCH.to_owned())] };
+    let table = TableMessage { attributes: vec![TableAttribute::Name(SCRATCH.to_owned())] };
     let chain = ChainMessage {
         attributes: vec![ChainAttribute::Table(SCRATCH.to_owned()), ChainAttribute::Name(CHAIN.to_owned())],
     };
     netlink.pack(&mut bytes, control(ControlMessage::BatchBegin), 0);
-    let before = [NfTablesMessage::NewTable(table()), NfTablesMessage::NewChain(chain)];
+    let before = [NfTablesMessage::NewTable(table), NfTablesMessage::NewChain(chain)];
     for message in before.into_iter().chain(messages) {
         netlink.pack(&mut bytes, netfilter(message), NLM_F_CREATE);
     }
-    netlink.pack(&mut bytes, netfilter(NfTablesMessage::DeleteTable(table())), NLM_F_ACK);
+    let impossible = TableMessage { attributes: vec![TableAttribute::Name(NOWHERE.to_owned())] };
+    let last = netlink.pack(&mut bytes, netfilter(NfTablesMessage::DeleteTable(impossible)), NLM_F_ACK);
     netlink.pack(&mut bytes, control(ControlMessage::BatchEnd), 0);
-    Ok(netlink.send(&bytes)?.is_empty())
+    let refusals = netlink.send(&bytes)?;
+    // Without the right to ask, nothing is known of any message; the first change says so.
+    Ok(!refusals.is_empty() && refusals.iter().all(|refusal| refusal.sequence == last))
 }
