@@ -1,6 +1,8 @@
 //! The appliance as a whole: the real `vrouterd` in a namespace, and real clients around it.
 
 mod balancer;
+mod balancing;
+mod chance;
 mod door;
 mod firewall;
 mod foreign;
