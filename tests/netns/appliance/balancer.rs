@@ -140,7 +140,8 @@ fn connections_are_spread_by_weight_and_keep_their_source() {
         "tcp": balancer(VIP, 80, "tcp", web(7000)),
         "udp": balancer(VIP, 80, "udp", web(7000)),
         "own": balancer("198.51.100.5", 8080, "tcp", web(7000)),
-        "inside": balancer("10.1.1.60", 80, "tcp", web(7000))
+        "inside": balancer("10.1.1.60", 80, "tcp", web(7000)),
+        "second": balancer("203.0.113.8", 80, "tcp", web(7000))
     }));
     let expected = BTreeMap::from([("web1".to_owned(), 20), ("web2".to_owned(), 10)]);
     let to = format!("{VIP}:80");
@@ -164,6 +165,10 @@ fn connections_are_spread_by_weight_and_keep_their_source() {
     // On a free address of the guests' own network, to which the router answers.
     for (station, seen) in [("client", "10.1.1.1"), ("other", "10.2.2.20")] {
         assert_eq!(lab.ask(station, "10.1.1.60:80").1, seen.parse::<Ipv4Addr>().unwrap(), "{station}");
+    }
+    // By another way in, by which answers leave too.
+    for (station, seen) in [("internet", "192.0.2.53"), ("client", "10.1.1.1")] {
+        assert_eq!(lab.ask(station, "203.0.113.8:80").1, seen.parse::<Ipv4Addr>().unwrap(), "{station}");
     }
     // Nobody is there: nobody answers, and nothing else does.
     router.change(json!({"load_balancers": {"tcp": {"pools": {"main": {"backends": null}}}}}));
