@@ -516,3 +516,40 @@ fn listeners_of_the_proxy_are_open_to_clients_alone() {
     router.change(json!({"load_balancers": null}));
     assert!(!is_open(&lab, "internet", "198.51.100.8:80"));
 }
+
+/// Among very many connections the kernel looks for those that end, and finds the same.
+#[test]
+fn connections_of_a_backend_are_found_among_many() {
+    let mut web = balancer(
+        VIP,
+        80,
+        "tcp",
+        json!({"web1": {"address": "10.1.1.20", "port": 80},
+                                              "web2": {"address": "10.1.1.21", "port": 80}}),
+    );
+    web["drain_seconds"] = json!(0);
+    let mut beside = web.clone();
+    beside["port"] = json!(81);
+    let House { router, lab } = House::with(json!({"load_balancers": {"web": web, "beside": beside}}));
+    for station in ["web1", "web2"] {
+        lab.serve(station, 80);
+    }
+    let streams: Vec<_> = (0..2).map(|_| lab.stream("internet", &format!("{VIP}:80"))).collect();
+    let others: Vec<_> = (0..2).map(|_| lab.stream("internet", &format!("{VIP}:81"))).collect();
+    lab.inside("router", || {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        for port in 10_000..15_000 {
+            // That nobody listens is told by the next one.
+            let _ = socket.send_to(b"", (Ipv4Addr::LOCALHOST, port));
+        }
+    });
+    let count: usize = lab.ok("router", "conntrack -C").trim().parse().unwrap();
+    assert!(count > 4096, "{count}");
+    router.change(json!({"load_balancers": {"web": {"pools": {"main": {"backends": {"web1": null}}}}}}));
+    streams[0].stops();
+    streams[1].goes_on();
+    for stream in &others {
+        stream.goes_on();
+    }
+    assert_eq!((at(&lab, "10.1.1.20"), at(&lab, "10.1.1.21")), (0, 1));
+}
