@@ -100,7 +100,7 @@ balancer_programs() {
     printf '%s\n' "$@"
 }
 
-# balancer_start PROGRAM: the product or a peer balances; its pid is in BALANCER.
+# balancer_start PROGRAM [URL]: the product or a peer balances, and answers there; its pid is in BALANCER.
 balancer_start() {
     case $1 in
         vrouter)
@@ -117,7 +117,7 @@ balancer_start() {
             BALANCER=$STARTED
             ;;
     esac
-    until_true "$LAB_DIR/${1/vrouter/vrouterd}.log" "$BALANCER" answers "http://$VIP/"
+    until_true "$LAB_DIR/${1/vrouter/vrouterd}.log" "$BALANCER" answers "${2:-http://$VIP/}"
 }
 
 # balancer_stop: what the product made of the kernel stays, and its peers answer behind it.
@@ -147,22 +147,33 @@ run_ms() {
 }
 
 # load URL [wrk ARGUMENT...] [-- load.lua ARGUMENT...]: loads by wrk; what it found is in $LAB_DIR/load, the balancer's
-# processor time in RUN_MS.
+# processor time in RUN_MS, everybody's in ALL_MS: load, balancer, servers and the kernel's own threads for packets.
 load() {
-    local url=$1 before arguments=()
+    local url=$1 balancer others client arguments=()
     shift
     while [[ $# -gt 0 && $1 != -- ]]; do
         arguments+=("$1")
         shift
     done
-    before=$(run_ms "$BALANCER")
-    inside public env OPENSSL_CONF="$BALANCER_LAB/openssl.cnf" "${CLIENT_CORE[@]}" wrk --threads 1 \
-        --connections "$CONNECTIONS" --duration "$LOAD_SECONDS" --timeout 10 --script "$BENCH_DIR/lib/load.lua" "${arguments[@]}" "$url" "$@" \
-        >"$LAB_DIR/wrk" 2>&1 || fail "wrk failed: $(<"$LAB_DIR/wrk")"
-    RUN_MS=$(jq --null-input "$(run_ms "$BALANCER") - $before")
+    balancer=$(run_ms "$BALANCER")
+    others=$(others_ms)
+    # shellcheck disable=SC2016  # the inner shell expands it
+    client=$(inside public env OPENSSL_CONF="$BALANCER_LAB/openssl.cnf" "${CLIENT_CORE[@]}" bash -c 'TIMEFORMAT="%U + %S"
+        log=$1 && shift
+        time "$@" >"$log" 2>&1' load "$LAB_DIR/wrk" wrk --threads 1 --connections "$CONNECTIONS" --duration "$LOAD_SECONDS" \
+        --timeout 10 --script "$BENCH_DIR/lib/load.lua" "${arguments[@]}" "$url" "$@" 2>&1) || fail "wrk failed: $(<"$LAB_DIR/wrk")"
+    RUN_MS=$(jq --null-input "$(run_ms "$BALANCER") - $balancer")
+    ALL_MS=$(jq --null-input "$RUN_MS + $(others_ms) - $others + 1000 * ($client)")
     tail -n 1 "$LAB_DIR/wrk" >"$LAB_DIR/load"
     jq --exit-status '.requests > 0 and .errors.connect + .errors.status + .errors.timeout == 0' "$LAB_DIR/load" >/dev/null ||
         fail "requests failed: $(<"$LAB_DIR/load")"
+}
+
+# others_ms: the processor time of the servers, and of what the kernel does outside of any process.
+others_ms() {
+    local threads
+    threads=$(pgrep ksoftirqd | sed 's|.*|/proc/&/schedstat|' | xargs cat | awk '{ sum += $1 } END { print sum / 1000000 }')
+    jq --null-input "$(run_ms "$SERVERS_PID") + $threads"
 }
 
 # sampled FIGURE PROGRAM WHAT: a rate of the last load, and the same by the balancer's own processor time; WHAT is a jq
