@@ -5,8 +5,12 @@ use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
+use crate::balancer::Statistics;
+use crate::balancer::statistics::Overview;
+use crate::clock::{self, Timestamp};
 use crate::config::{Config, Id};
 use crate::plan::facts::Link;
 use crate::reconcile::{EngineError, Engines};
@@ -17,7 +21,11 @@ use crate::{dhcp, dns};
 pub struct Services {
     dhcp: Arc<dhcp::Service>,
     dns: Arc<dns::Service>,
+    balancers: Arc<Balancers>,
 }
+
+/// The configuration whose balancers are told of, and since when it runs.
+type Balancers = ArcSwap<(Config, Timestamp)>;
 
 impl Services {
     /// Starts the engines with what they remember, serving nothing yet. Has to be called on a runtime.
@@ -28,13 +36,29 @@ impl Services {
         Ok(Self {
             dhcp: Arc::new(dhcp::Service::open(state_dir).map_err(failed("dhcp"))?),
             dns: Arc::new(dns::Service::new().map_err(failed("dns"))?),
+            balancers: Arc::default(),
         })
     }
 
     /// The engines for a caller on another thread; what they start runs on `runtime`.
     #[must_use]
     pub fn on(&self, runtime: Handle) -> RunningOn {
-        RunningOn { dhcp: self.dhcp.clone(), dns: self.dns.clone(), dns_snapshot: Arc::default(), runtime }
+        let Self { dhcp, dns, balancers } = self;
+        let (dhcp, dns, balancers) = (dhcp.clone(), dns.clone(), balancers.clone());
+        RunningOn { dhcp, dns, balancers, dns_snapshot: Arc::default(), runtime }
+    }
+
+    /// What balancers count and know.
+    #[must_use]
+    pub fn balancer_statistics(&self) -> Statistics {
+        let (config, since) = &**self.balancers.load();
+        Statistics::configured(config, *since)
+    }
+
+    /// How balancers do; asked once a second.
+    #[must_use]
+    pub fn balancer_overview(&self) -> Overview {
+        self.balancer_statistics().overview()
     }
 
     /// DHCP.
@@ -67,6 +91,7 @@ impl Services {
 pub struct RunningOn {
     dhcp: Arc<dhcp::Service>,
     dns: Arc<dns::Service>,
+    balancers: Arc<Balancers>,
     /// What DNS serves: the next snapshot costs what differs from it.
     dns_snapshot: Arc<dns::Snapshot>,
     runtime: Handle,
@@ -84,6 +109,7 @@ impl Engines for RunningOn {
         });
         applied.await.map_err(failed("engines"))??;
         self.dns_snapshot = dns_snapshot;
+        self.balancers.store(Arc::new((config.clone(), clock::now())));
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing runs in here. [`router`] is the native API, version 1; `server` keeps its connections; `openapi` describes it.
 //! Called by the daemon.
 
+mod balancers;
 mod config;
 pub mod openapi;
 pub mod problem;
@@ -38,7 +39,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Context {
     /// The loop.
     pub handle: Handle,
-    /// DHCP and DNS.
+    /// DHCP, DNS and the balancers.
     pub services: Arc<Services>,
     /// How the router does.
     pub reporter: Arc<Reporter>,
@@ -56,6 +57,8 @@ pub fn router(context: Context) -> Router {
         .route("/v1/generations", get(config::generations))
         .route("/v1/status", get(status::status))
         .route("/v1/leases", get(status::leases))
+        .route("/v1/balancers", get(balancers::all))
+        .route("/v1/balancers/{id}", get(balancers::one))
         .route("/metrics", get(status::metrics))
         .route("/openapi.json", get(openapi::document))
         .fallback(|request: Request| async move {
