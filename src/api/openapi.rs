@@ -152,6 +152,14 @@ fn views(schemas: &mut Schemas, problem: &Value) -> Vec<(&'static str, Value)> {
             }),
         ),
         (
+            "/",
+            json!({
+                "get": {"operationId": "page", "summary": "A page for browsers that shows the balancers and refreshes itself.",
+                        "responses": {"200": {"description": "One document; it loads nothing but this API.",
+                                              "content": {"text/html": {"schema": {"type": "string"}}}}}}
+            }),
+        ),
+        (
             "/metrics",
             json!({
                 "get": {"operationId": "metrics", "summary": "The status as metrics.",

@@ -6,7 +6,7 @@ mod chance;
 mod door;
 mod firewall;
 mod foreign;
-mod house;
+pub(crate) mod house;
 mod interfaces;
 mod isolation;
 mod kills;

@@ -21,6 +21,7 @@ mod dhcp;
 mod dns;
 mod kernel;
 mod lab;
+mod page;
 mod vrctl;
 
 #[test]

@@ -107,6 +107,7 @@ fn every_answer_is_as_described_and_everything_described_is_there() {
         ("GET", "/v1/balancers/web", &[], "", 200),
         ("GET", "/v1/balancers/none", &[], "", 404),
         ("GET", "/v1/balancers/%20%ff", &[], "", 400),
+        ("GET", "/", &[], "", 200),
         ("GET", "/metrics", &[], "", 200),
         ("GET", "/openapi.json", &[], "", 200),
         ("POST", "/v1/rollback", &[], "{\"generation\": 1}", 200),
