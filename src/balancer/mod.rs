@@ -1,13 +1,47 @@
-//! Load balancing in this process: who serves whom, and what becomes of requests on their way.
+//! Load balancing in user space: what the kernel cannot decide packet by packet.
+//!
+//! ```text
+//! Config ──snapshot──▶ Service::apply ──▶ listeners ──site──▶ http · relay ──▶ backends
+//!                                         (sockets stay)  (swapped under them)
+//! ```
+//!
+//! An edit touches what it names. A listener lives as long as something is wanted at its address and port; what it serves
+//! is a [`site::Site`] that is swapped under it and under the connections that it has. Backends keep what is known of them
+//! for as long as they are in the configuration.
+//!
+//! Connections are spread over one thread for each core; nothing that a connection does leaves its thread, so connections
+//! to backends are kept without a lock. HTTP is read and written by `http`, which says why not by pingora.
+//!
+//! Seams, for the files of this room:
+//! - a request is `http::request::Parts`, an answer `http::response::Parts`; fields that belong to one connection are out
+//!   of both before anybody decides on them, and Host is always there in HTTP/1.1 and HTTP/2;
+//! - a client is a `SocketAddrV4`; time is an `Instant` of `clock::moment`; chance a `u64`.
 
+mod accept;
 pub mod backend;
 pub mod choose;
 pub mod condition;
+pub mod counters;
+pub(crate) mod http;
 #[cfg(test)]
 mod laws;
 pub mod place;
 pub mod pool;
+mod proxy_header;
 pub mod queue;
+mod service;
+mod site;
+mod snapshot;
 #[cfg(test)]
 mod testing;
+mod tls;
+mod upstream_tls;
 mod view;
+mod worker;
+
+pub use service::{
+    BackendStatistics, BalancerError, BalancerStatistics, PoolStatistics, Reason, Service, Statistics,
+    Unserved,
+};
+pub use snapshot::Snapshot;
+pub use tls::TlsError;
