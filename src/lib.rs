@@ -16,6 +16,7 @@
 //! - [`kernel`]: the only writer to the kernel; it reads back what came of it.
 //! - [`dhcp`]: addresses for the guests, by the configuration and by leases.
 //! - [`dns`]: names for the guests, by itself or by asking forwarders.
+//! - [`balancer`]: connections and requests shared among backends that are well.
 //! - [`reconcile`]: the loop that owns them all: one path for boot, change, rollback and repair.
 //! - [`status`]: how each part does, since when, and why not.
 //! - [`api`]: the door: HTTP to a value or a refusal.
@@ -32,6 +33,8 @@
 
 #[cfg(feature = "router")]
 pub mod api;
+#[cfg(feature = "router")]
+pub mod balancer;
 #[cfg(feature = "router")]
 pub mod cli;
 #[cfg(feature = "router")]

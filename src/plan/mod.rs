@@ -4,6 +4,7 @@
 //! what is observed and leaves a [`step::Plan`] with nothing to choose. Called by the loop; the kernel room sees the
 //! facts and the steps.
 
+pub mod availability;
 mod diff;
 mod diff_table;
 mod eip;
@@ -25,6 +26,7 @@ mod snat;
 pub mod step;
 mod target;
 
+pub use availability::{Availability, BackendName};
 pub use diff::diff;
 pub use lower::lower;
 pub use step::{Plan, Step, TableChange};

@@ -21,6 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("kernel", &["plan", "clock"]),
     ("dhcp", &["config", "plan", "store", "clock"]),
     ("dns", &["config", "plan", "clock"]),
+    ("balancer", &["config", "plan", "store", "clock"]),
     ("reconcile", &["config", "plan", "kernel", "store", "clock"]),
     ("engines", &["config", "plan", "dhcp", "dns", "reconcile"]),
     ("status", &["config", "plan", "dhcp", "dns", "reconcile", "engines", "store", "clock"]),

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use imbl::OrdMap;
 use ipnet::Ipv4Net;
 
-pub use conntrack::ConntrackMatch;
+pub use conntrack::{Balanced, ConntrackMatch};
 pub use counters::{Connections, Counters, Traffic};
 pub use link::{Device, Link, LinkSettings};
 pub use observed::{Capabilities, ChainSeen, Observed, TableSeen};
