@@ -16,6 +16,7 @@
 )]
 
 mod appliance;
+mod balancer;
 mod dhcp;
 mod dns;
 mod kernel;

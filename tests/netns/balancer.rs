@@ -1,0 +1,3 @@
+//! Balancers with real sockets.
+
+mod health;
