@@ -4,7 +4,7 @@
 //! what is observed and leaves a [`step::Plan`] with nothing to choose. Called by the loop; the kernel room sees the
 //! facts and the steps.
 
-pub mod availability;
+mod availability;
 mod diff;
 mod diff_table;
 mod eip;
@@ -13,6 +13,7 @@ mod firewall;
 mod forward;
 mod input;
 mod interface;
+mod load_balancer;
 mod lower;
 mod mark;
 mod mss;
@@ -22,6 +23,7 @@ mod port_forward;
 mod ranges;
 mod route;
 mod sides;
+mod slots;
 mod snat;
 pub mod step;
 mod target;

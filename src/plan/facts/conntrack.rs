@@ -44,6 +44,8 @@ pub enum ConntrackMatch {
     },
     /// Connections that go out under this address and that nobody outside began.
     Source(Ipv4Addr),
+    /// Connections to a balancer's port that one backend answers.
+    Balanced(Balanced),
 }
 
 impl fmt::Display for ConntrackMatch {
@@ -54,6 +56,7 @@ impl fmt::Display for ConntrackMatch {
                 write!(f, "to {address} protocol {protocol} ports {first}-{last}")
             }
             Self::Source(address) => write!(f, "from {address}"),
+            Self::Balanced(balanced) => balanced.fmt(f),
         }
     }
 }
