@@ -4,5 +4,7 @@ mod carry;
 pub mod hello;
 mod pipe;
 mod pump;
+mod serve;
 
 pub use carry::{Ended, Idle, carry};
+pub use serve::{Event, Site, connect, serve};
