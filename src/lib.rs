@@ -6,7 +6,7 @@
 //! ```text
 //! JSON ──api──▶ Config ──plan──▶ Plan ──kernel──▶ netlink + nftables ──▶ verify ──▶ status
 //!               (valid)   (pure)   │
-//!                                  └──▶ snapshots ──▶ dhcp · dns          (engines that never restart)
+//!                                  └──▶ snapshots ──▶ dhcp · dns · balancer   (engines that never restart)
 //! ```
 //!
 //! Rooms in the order of the flow; a room sees only rooms above it, and `tests/architecture` holds that:
@@ -16,11 +16,11 @@
 //! - [`kernel`]: the only writer to the kernel; it reads back what came of it.
 //! - [`dhcp`]: addresses for the guests, by the configuration and by leases.
 //! - [`dns`]: names for the guests, by itself or by asking forwarders.
-//! - [`balancer`]: which backend serves whom, and what becomes of requests on their way.
+//! - [`balancer`]: connections and requests shared among backends.
 //! - [`reconcile`]: the loop that owns them all: one path for boot, change, rollback and repair.
 //! - [`status`]: how each part does, since when, and why not.
 //! - [`api`]: the door: HTTP to a value or a refusal.
-//! - [`engines`]: DHCP and DNS side by side.
+//! - [`engines`]: DHCP, DNS and the balancer side by side.
 //! - [`daemon`]: all of it brought up and ended in order.
 //! - [`store`]: what must outlive power.
 //! - [`merge_patch`]: RFC 7396.
@@ -28,8 +28,8 @@
 //! - [`cli`]: the operator's command line, which speaks with the router as any client does.
 //!
 //! The same noun has the same file name in every room: `config/eip.rs` is what an EIP is, `plan/eip.rs` how it
-//! becomes kernel facts. Load balancing, the ZStack personality and the host's `pool` have their places beside these
-//! rooms and are not built yet.
+//! becomes kernel facts. The ZStack personality and the host's `pool` have their places beside these rooms and are not
+//! built yet.
 
 #[cfg(feature = "router")]
 pub mod api;

@@ -24,7 +24,9 @@ use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 use super::http::{connection, io::Io, stream};
+use super::relay;
 use super::site::{Site, Visit};
+use super::tcp::Tcp;
 use super::worker::{Worker, least_busy};
 use crate::config::load_balancer::BalancerProtocol;
 
@@ -176,7 +178,7 @@ impl Listener {
         connections.by_number.insert(number, entry.clone());
         drop(connections);
         let site = self.site();
-        site.traffic.opened();
+        site.tally.opened();
         Admitted { listener: self.clone(), entry, number, site }
     }
 }
@@ -192,7 +194,7 @@ struct Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.site.traffic.closed();
+        self.site.tally.closed();
         self.listener.connections.lock().by_number.remove(&self.number);
         self.listener.current.fetch_sub(1, Ordering::Relaxed);
         self.listener.freed.notify_one();
@@ -249,7 +251,7 @@ async fn accept(listener: Arc<Listener>, socket: TcpListener, own: Arc<Worker>, 
         };
         let site = listener.site();
         if !site.config.admits(*client.ip()) {
-            site.traffic.turned_away();
+            site.tally.turned_away();
             continue;
         }
         let worker = least_busy(&workers, &own);
@@ -290,7 +292,10 @@ async fn serve(stream: TcpStream, client: SocketAddrV4, admitted: Admitted) {
     let ending = Ending { listener: admitted.listener.clone(), entry: admitted.entry.clone() };
     let visit = Visit { client, local: admitted.listener.local, https, ending };
     if site.config.protocol == BalancerProtocol::Tcp {
-        return;
+        let local = visit.local;
+        drop(visit);
+        // Whoever cuts it ends the task.
+        return relay::serve(stream, (client, local), &Tcp(site), std::future::pending()).await;
     }
     let Some(tls) = &site.tls else { return connection::serve(Io::Plain(stream), visit).await };
     let handshake = TlsAcceptor::from(tls.config().clone()).accept(stream);
@@ -304,6 +309,6 @@ async fn serve(stream: TcpStream, client: SocketAddrV4, admitted: Admitted) {
                 connection::serve(io, visit).await
             }
         }
-        _ => site.traffic.turned_away(),
+        _ => site.tally.turned_away(),
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::condition::Standing;
 pub use super::condition::{Condition, Health, Name};
-use super::counters::Traffic;
+use super::counters::Tally;
 use super::place::Place;
 use super::pool::Pool;
 use super::queue::Queue;
@@ -52,7 +52,7 @@ pub struct Backend {
     /// Rings when it begins or ceases to drain.
     drains: Notify,
     rare: Mutex<Rare>,
-    traffic: Traffic,
+    tally: Tally,
 }
 
 /// What is read and written seldom.
@@ -93,7 +93,7 @@ impl Backend {
             resting_until: AtomicU64::new(0),
             growing_since: AtomicU64::new(0),
             drains: Notify::new(),
-            traffic: Traffic::default(),
+            tally: Tally::default(),
             rare: Mutex::new(Rare {
                 reason: "not checked yet".into(),
                 since: at,
@@ -123,10 +123,10 @@ impl Backend {
         self.number
     }
 
-    /// What went through it.
+    /// What went to it.
     #[must_use]
-    pub(crate) const fn traffic(&self) -> &Traffic {
-        &self.traffic
+    pub(crate) const fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// How many connections or requests it has.

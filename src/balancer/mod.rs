@@ -21,7 +21,8 @@ mod accept;
 pub mod backend;
 pub mod choose;
 pub mod condition;
-pub mod counters;
+mod counters;
+pub mod health;
 pub(crate) mod http;
 #[cfg(test)]
 mod laws;
@@ -29,9 +30,13 @@ pub mod place;
 pub mod pool;
 mod proxy_header;
 pub mod queue;
+pub mod relay;
+mod report;
 mod service;
 mod site;
 mod snapshot;
+pub mod statistics;
+mod tcp;
 #[cfg(test)]
 mod testing;
 mod tls;
@@ -39,9 +44,10 @@ mod upstream_tls;
 mod view;
 mod worker;
 
-pub use service::{
-    BackendStatistics, BalancerError, BalancerStatistics, PoolStatistics, Reason, Service, Statistics,
-    Unserved,
-};
+pub use service::{BalancerError, Reason, Service, Unserved};
 pub use snapshot::Snapshot;
+pub use statistics::{
+    BackendState, BackendStatistics, BalancerState, BalancerStatistics, CertificateStatistics,
+    LatencyHistogram, PoolStatistics, Requests, Statistics, Traffic,
+};
 pub use tls::TlsError;

@@ -12,20 +12,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use schemars::JsonSchema;
-use serde::Serialize;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::accept::{Listener, Open};
-use super::counters::TrafficCounts;
+use super::health::Checker;
 use super::http::upstream;
+use super::report::{Report, Seen};
 use super::site::Site;
 use super::snapshot::Snapshot;
+use super::statistics::Statistics;
 use super::tls::TlsError;
 use super::worker::Workers;
 use crate::clock;
-use crate::config::Id;
 use crate::config::load_balancer::DataPath;
+use crate::config::{Config, Id};
+use crate::plan::Availability;
+use crate::store::StoreError;
 
 /// How often what waits is looked through.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -36,6 +39,9 @@ pub enum BalancerError {
     /// The service cannot start.
     #[error("the balancers' threads cannot be started: {0}")]
     Start(#[source] io::Error),
+    /// What is known of backends cannot be read.
+    #[error("what is known of backends cannot be read: {0}")]
+    Store(#[from] StoreError),
     /// Some balancers cannot be served; all others are.
     #[error("{0}")]
     Unserved(Unserved),
@@ -72,81 +78,40 @@ impl fmt::Display for Unserved {
 #[derive(Debug)]
 pub struct Service {
     workers: Workers,
+    checker: Checker,
     state: Arc<Mutex<State>>,
+    /// How each balancer was when somebody asked last, and since when.
+    seen: Mutex<Seen>,
     applying: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    config: Config,
+    /// Why balancers are not served.
+    unserved: BTreeMap<Id, String>,
     sites: BTreeMap<Id, Arc<Site>>,
     listeners: BTreeMap<SocketAddrV4, Arc<Listener>>,
     /// Listeners that are not wanted any more, and until when their connections may go on.
     ending: Vec<(Instant, Arc<Listener>)>,
 }
 
-/// What went through the balancers, and how they do.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Statistics {
-    /// By balancer.
-    pub balancers: BTreeMap<Id, BalancerStatistics>,
-    /// Listeners that are not wanted any more and have connections still.
-    pub ending_listeners: usize,
-}
-
-/// One balancer.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct BalancerStatistics {
-    /// Whether its port is listened on.
-    pub listening: bool,
-    /// What went through it.
-    pub traffic: TrafficCounts,
-    /// Its pools.
-    pub pools: BTreeMap<Id, PoolStatistics>,
-}
-
-/// One pool.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct PoolStatistics {
-    /// Whether a backend takes part.
-    pub up: bool,
-    /// Who waits for a place at a backend.
-    pub waiting: usize,
-    /// What went through it.
-    pub traffic: TrafficCounts,
-    /// Its backends.
-    pub backends: BTreeMap<Id, BackendStatistics>,
-}
-
-/// One backend.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct BackendStatistics {
-    /// Where it is.
-    #[schemars(with = "String")]
-    pub endpoint: SocketAddrV4,
-    /// What checks say: unknown, up or down.
-    pub health: &'static str,
-    /// Why.
-    pub reason: String,
-    /// Since when.
-    pub since: clock::Timestamp,
-    /// Whether it takes what is new.
-    pub open: bool,
-    /// Connections or requests of this moment.
-    pub active: u32,
-    /// How many seconds it rests after failures still.
-    pub rests_seconds: u64,
-    /// What went through it.
-    pub traffic: TrafficCounts,
-}
-
 impl Service {
-    /// A service that serves nothing. Starts the threads that it runs on. `state_dir` holds what outlives a restart.
+    /// A service that serves nothing. Starts the threads that connections live on; health checks run on the caller's
+    /// runtime. `state_dir` holds what is known of backends over a restart.
     ///
     /// # Errors
-    /// The system gives no threads.
-    pub fn open(_state_dir: &Path) -> Result<Self, BalancerError> {
-        let workers = Workers::start().map_err(BalancerError::Start)?;
+    /// The system gives no threads, or what is known cannot be read.
+    pub fn open(state_dir: &Path) -> Result<Self, BalancerError> {
         let state = Arc::<Mutex<State>>::default();
+        let told = Arc::downgrade(&state);
+        let checker = Checker::open(state_dir, move |turn| {
+            let site = told.upgrade().and_then(|state| state.lock().sites.get(&turn.name.balancer).cloned());
+            if let Some(site) = site {
+                site.turned(turn, clock::moment());
+            }
+        })?;
+        let workers = Workers::start().map_err(BalancerError::Start)?;
         for (number, worker) in workers.all().iter().enumerate() {
             let state = Arc::downgrade(&state);
             worker.handle().spawn(async move {
@@ -163,7 +128,7 @@ impl Service {
                 }
             });
         }
-        Ok(Self { workers, state, applying: tokio::sync::Mutex::default() })
+        Ok(Self { workers, checker, state, seen: Mutex::default(), applying: tokio::sync::Mutex::default() })
     }
 
     /// Puts a snapshot under the service: what it does not change goes on untouched. May be called from several tasks.
@@ -177,10 +142,17 @@ impl Service {
         let before = self.state.lock().sites.clone();
         let mut unserved = Vec::new();
         let mut sites = BTreeMap::new();
-        let proxied = snapshot.balancers().iter().filter(|(_, config)| config.path() == DataPath::Proxy);
+        let mut changed = Vec::new();
+        let config = snapshot.config();
+        self.checker.apply(config);
+        let proxied = config.load_balancers().iter().filter(|(_, config)| config.path() == DataPath::Proxy);
         for (id, config) in proxied {
             match Site::next(before.get(id), id, config, &snapshot, (now, at)) {
                 Ok(site) => {
+                    if before.get(id).is_none_or(|before| !Arc::ptr_eq(before, &site)) {
+                        site.watch(&self.checker, now);
+                        changed.push(site.clone());
+                    }
                     sites.insert(id.clone(), site);
                 }
                 Err(error) => unserved.push((id.clone(), Reason::Tls(error))),
@@ -223,8 +195,12 @@ impl Service {
             };
             let unwanted = listeners.into_values().filter(|listener| !is_kept(listener)).collect();
             state.sites = sites.clone();
+            state.config = config.clone();
+            state.unserved = unserved.iter().map(|(id, reason)| (id.clone(), reason.to_string())).collect();
             unwanted
         };
+        // What checks found between was told to the sites of before.
+        changed.iter().for_each(|site| site.watch(&self.checker, now));
         for listener in unwanted {
             let drain = Duration::from_secs(listener.site().config.drain_seconds.into());
             listener.end().await;
@@ -239,46 +215,30 @@ impl Service {
         if unserved.is_empty() { Ok(()) } else { Err(BalancerError::Unserved(Unserved(unserved))) }
     }
 
-    /// What went through, and how backends do.
+    /// What went through, and how balancers and their backends do.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        let (sites, listeners, ending) = {
+        let (config, sites, listening, reasons) = {
             let state = self.state.lock();
-            let listening: HashSet<SocketAddrV4> = state.listeners.keys().copied().collect();
-            (state.sites.clone(), listening, state.ending.len())
+            let listening = state.listeners.keys().copied().collect();
+            (state.config.clone(), state.sites.clone(), listening, state.unserved.clone())
         };
-        let now = clock::moment();
-        let balancers = sites.iter().map(|(id, site)| {
-            let listening = listeners.contains(&site.config.endpoint());
-            let pools = site.pools.iter().map(|(id, pool)| {
-                let backends = pool.pool.backends().into_iter().map(|listed| {
-                    let backend = &listed.backend;
-                    let condition = backend.condition();
-                    let statistics = BackendStatistics {
-                        endpoint: backend.endpoint(),
-                        health: condition.health.as_str(),
-                        reason: condition.reason.to_string(),
-                        since: condition.since,
-                        open: backend.is_open(),
-                        active: backend.active(),
-                        rests_seconds: backend.rest(now).map_or(0, |rest| rest.as_secs()),
-                        traffic: backend.traffic().read(),
-                    };
-                    (backend.name().backend.clone(), statistics)
-                });
-                let statistics = PoolStatistics {
-                    up: pool.pool.is_up(),
-                    waiting: pool.pool.waiting(),
-                    traffic: pool.traffic.read(),
-                    backends: backends.collect(),
-                };
-                (id.clone(), statistics)
-            });
-            let statistics =
-                BalancerStatistics { listening, traffic: site.traffic.read(), pools: pools.collect() };
-            (id.clone(), statistics)
-        });
-        Statistics { balancers: balancers.collect(), ending_listeners: ending }
+        let report =
+            Report { checker: &self.checker, listening, reasons, now: clock::moment(), at: clock::now() };
+        let mut seen = self.seen.lock();
+        report.statistics(&config, &sites, &mut seen)
+    }
+
+    /// Who is down and what drains, for both ways of balancing; it changes by itself.
+    #[must_use]
+    pub fn availability(&self) -> watch::Receiver<Arc<Availability>> {
+        self.checker.availability()
+    }
+
+    /// How many listeners are not wanted any more and have connections still.
+    #[must_use]
+    pub fn ending_listeners(&self) -> usize {
+        self.state.lock().ending.len()
     }
 
     /// Closes every socket and ends every connection and thread.
@@ -288,6 +248,7 @@ impl Service {
             listener.end().await;
         }
         self.workers.stop().await;
+        self.checker.close().await;
     }
 }
 

@@ -3,36 +3,41 @@
 //! A site never changes: an edit makes the next one out of it, which shares whatever the edit does not name. Called by
 //! `service.rs` to make them and by every connection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Context;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{HOST, LOCATION};
 use http::{HeaderValue, StatusCode, request, response};
 
 use super::accept::Ending;
 use super::backend::Backend;
-use super::counters::Traffic;
+use super::condition::Health;
+use super::counters::Tally;
+use super::health::{Checker, Condition, Passive, State, Turn};
 use super::http::{HeadLimits, Times};
 use super::pool::{Manner, Pool};
 use super::snapshot::Snapshot;
 use super::tls::{ListenerTls, TlsError};
 use super::upstream_tls::UpstreamTls;
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::config::Id;
 use crate::config::certificate::authorities;
 use crate::config::load_balancer::{LoadBalancer, ProxyProtocol};
 use crate::config::pool::{self, BackendTls};
+use crate::plan::BackendName;
 
 /// One balancer, ready to serve.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) id: Id,
     pub(crate) config: Arc<LoadBalancer>,
-    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) tally: Arc<Tally>,
     pub(crate) pools: BTreeMap<Id, Arc<PoolSite>>,
     pub(crate) tls: Option<Arc<ListenerTls>>,
     pub(crate) limits: HeadLimits,
@@ -45,9 +50,18 @@ pub(crate) struct Site {
 #[derive(Debug)]
 pub(crate) struct PoolSite {
     pub(crate) pool: Arc<Pool>,
-    pub(crate) traffic: Arc<Traffic>,
     pub(crate) tls: Option<Arc<UpstreamTls>>,
     settings: Option<BackendTls>,
+    shared: Arc<PoolShared>,
+}
+
+/// What a pool keeps over all edits.
+#[derive(Debug, Default)]
+struct PoolShared {
+    /// Who is told of backends that fail their clients, by the backend's number.
+    passives: ArcSwap<HashMap<u64, Arc<Passive>>>,
+    /// How many waited for a place in vain.
+    unserved: AtomicU64,
 }
 
 impl PoolSite {
@@ -123,7 +137,7 @@ impl Site {
     ) -> Result<Arc<Self>, TlsError> {
         let mut certificates = Vec::new();
         for name in config.tls.iter().flat_map(|tls| &tls.certificates) {
-            certificates.extend(snapshot.certificates().get(name).cloned());
+            certificates.extend(snapshot.config().certificates().get(name).cloned());
         }
         let before = previous.and_then(|site| site.tls.as_ref());
         let tls = config.tls.as_ref().map(|tls| ListenerTls::next(before, tls, certificates)).transpose()?;
@@ -159,7 +173,7 @@ impl Site {
         Ok(Arc::new(Self {
             id: id.clone(),
             config: config.clone(),
-            traffic: previous.map(|site| site.traffic.clone()).unwrap_or_default(),
+            tally: previous.map(|site| site.tally.clone()).unwrap_or_default(),
             pools,
             tls,
             limits: HeadLimits {
@@ -192,6 +206,24 @@ impl Site {
         }
     }
 
+    /// What checks say holds for its backends from now on.
+    pub(crate) fn watch(&self, checker: &Checker, now: Instant) {
+        for pool in self.pools.values() {
+            pool.watch(checker, now);
+        }
+    }
+
+    /// A check says something new of a backend.
+    pub(crate) fn turned(&self, turn: &Turn, now: Instant) {
+        let Some(pool) = self.pools.get(&turn.name.pool) else { return };
+        for listed in pool.pool.backends() {
+            let backend = &listed.backend;
+            if backend.name().backend == turn.name.backend && backend.endpoint() == turn.endpoint {
+                take_over(backend, &turn.state, now);
+            }
+        }
+    }
+
     /// What becomes of a request; what the rules change of it is changed.
     pub(crate) fn route(&self, parts: &mut request::Parts, visit: &Visit) -> Route<'_> {
         if self.config.redirect_to_https {
@@ -201,6 +233,21 @@ impl Site {
         let key = super::choose::hash(&visit.client.ip().octets());
         pool.map_or(Route::Nowhere, |pool| Route::Pool(pool, Errand { key, stay: None }))
     }
+}
+
+/// A backend, as checks know it.
+pub(crate) fn check_name(backend: &Backend) -> BackendName {
+    let name = backend.name();
+    BackendName { balancer: name.balancer.clone(), pool: name.pool.clone(), backend: name.backend.clone() }
+}
+
+fn take_over(backend: &Backend, state: &State, now: Instant) {
+    let health = match state.condition {
+        Condition::Unknown => Health::Unknown,
+        Condition::Up => Health::Up,
+        Condition::Down => Health::Down,
+    };
+    backend.set_health(health, &state.reason, now, state.since);
 }
 
 /// The same place with https, for ever (RFC 9110 section 15.4.9).
@@ -243,7 +290,55 @@ impl PoolSite {
                 Some(Arc::new(UpstreamTls::new(roots, name)?))
             }
         };
-        let traffic = previous.map(|previous| previous.traffic.clone()).unwrap_or_default();
-        Ok(Self { pool, traffic, tls, settings: wanted.tls.clone() })
+        let shared = previous.map(|previous| previous.shared.clone()).unwrap_or_default();
+        Ok(Self { pool, tls, settings: wanted.tls.clone(), shared })
+    }
+
+    /// Takes over what the checks say of its backends, and tells them of failures from now on.
+    fn watch(&self, checker: &Checker, now: Instant) {
+        let mut passives = HashMap::new();
+        for listed in self.pool.backends() {
+            let backend = &listed.backend;
+            let name = check_name(backend);
+            if let Some(passive) = checker.passive(&name) {
+                passives.insert(backend.number(), passive);
+            }
+            if let Some(known) = checker.health(&name) {
+                take_over(backend, &known.state, now);
+            }
+        }
+        self.shared.passives.store(Arc::new(passives));
+    }
+
+    /// A backend did what a client asked.
+    pub(crate) fn succeeded(&self, backend: &Backend) {
+        backend.succeeded();
+        if let Some(passive) = self.shared.passives.load().get(&backend.number()) {
+            passive.succeeded();
+        }
+    }
+
+    /// A backend failed a client, for this reason.
+    pub(crate) fn failed(&self, backend: &Backend, reason: &str) {
+        backend.tally().failed();
+        backend.failed(clock::moment());
+        self.told(backend, reason);
+    }
+
+    /// The checks are told that a backend failed a client.
+    pub(crate) fn told(&self, backend: &Backend, reason: &str) {
+        if let Some(passive) = self.shared.passives.load().get(&backend.number()) {
+            passive.failed(reason);
+        }
+    }
+
+    /// Somebody waited for a place in vain.
+    pub(crate) fn unserved(&self) {
+        self.shared.unserved.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many waited in vain.
+    pub(crate) fn count_unserved(&self) -> u64 {
+        self.shared.unserved.load(Ordering::Relaxed)
     }
 }

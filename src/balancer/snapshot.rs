@@ -1,36 +1,28 @@
-//! What the balancers are to do, taken out of a configuration.
+//! What the balancers are to do: the configuration that says so.
 //!
 //! Called by the loop before each apply. Making one costs nothing: it shares everything with the configuration.
 
 use std::collections::BTreeMap;
 
-use crate::config::certificate::Certificate;
-use crate::config::load_balancer::LoadBalancer;
-use crate::config::{Collection, Config, Id};
+use crate::config::{Config, Id};
 use crate::plan::facts::Link;
 
 /// What the balancers are to do.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    balancers: Collection<LoadBalancer>,
-    certificates: Collection<Certificate>,
+    config: Config,
 }
 
 impl Snapshot {
-    /// The part of a configuration that is about balancers. Links say nothing here: a listener is bound to its address
+    /// The balancers and certificates of a configuration. Links say nothing here: a listener is bound to its address
     /// whether the interface is there yet or not.
     #[must_use]
     pub fn new(config: &Config, _links: &BTreeMap<Id, Link>) -> Self {
-        Self { balancers: config.load_balancers().clone(), certificates: config.certificates().clone() }
+        Self { config: config.clone() }
     }
 
-    /// All balancers, those of the kernel among them.
-    pub(crate) const fn balancers(&self) -> &Collection<LoadBalancer> {
-        &self.balancers
-    }
-
-    /// All certificates.
-    pub(crate) const fn certificates(&self) -> &Collection<Certificate> {
-        &self.certificates
+    /// The configuration.
+    pub(crate) const fn config(&self) -> &Config {
+        &self.config
     }
 }

@@ -31,6 +31,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let Arguments { state_dir, listen, socket } = Arguments::parse();
     daemon::log::start(std::env::var_os("JOURNAL_STREAM").is_some());
+    daemon::process::prepare();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

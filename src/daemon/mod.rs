@@ -5,6 +5,7 @@
 
 pub mod log;
 mod memory;
+pub mod process;
 mod supervisor;
 
 use std::collections::BTreeSet;

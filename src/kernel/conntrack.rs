@@ -13,7 +13,7 @@ use rtnetlink::packet_core::{DefaultNla, Nla as _};
 use super::KernelError;
 use super::attribute::{attributes, nested, u32_ne};
 use super::netlink::Netlink;
-use crate::plan::facts::ConntrackMatch;
+use crate::plan::facts::{Balanced, ConntrackMatch};
 
 /// More mappings than this are looked for in one reading of all connections; fewer by the kernel, one by one.
 const FILTERED: usize = 16;
@@ -119,7 +119,7 @@ enum Which {
 const fn tuples(one: &ConntrackMatch) -> &'static [Which] {
     match one {
         ConntrackMatch::Address(_) => &[Which::Original, Which::Reply],
-        ConntrackMatch::Ports { .. } => &[Which::Original],
+        ConntrackMatch::Ports { .. } | ConntrackMatch::Balanced(_) => &[Which::Original],
         ConntrackMatch::Source(_) => &[Which::Reply],
     }
 }
@@ -128,7 +128,8 @@ const fn address(one: &ConntrackMatch) -> Ipv4Addr {
     match one {
         ConntrackMatch::Address(address)
         | ConntrackMatch::Ports { address, .. }
-        | ConntrackMatch::Source(address) => *address,
+        | ConntrackMatch::Source(address)
+        | ConntrackMatch::Balanced(Balanced { address, .. }) => *address,
     }
 }
 
@@ -163,17 +164,18 @@ fn identity(attributes: Vec<ConntrackAttribute>) -> Vec<ConntrackAttribute> {
 }
 
 /// The mappings whose connections end, ready to be asked of each connection.
+#[derive(Default)]
 struct Wanted {
     addresses: std::collections::BTreeSet<Ipv4Addr>,
     sources: std::collections::BTreeSet<Ipv4Addr>,
     /// Address, protocol and first port, to the last port.
     ports: std::collections::BTreeMap<(Ipv4Addr, u8, u16), u16>,
+    balanced: std::collections::BTreeSet<Balanced>,
 }
 
 impl Wanted {
     fn new(matches: &[ConntrackMatch]) -> Self {
-        let mut wanted =
-            Self { addresses: Default::default(), sources: Default::default(), ports: Default::default() };
+        let mut wanted = Self::default();
         for one in matches {
             match *one {
                 ConntrackMatch::Address(address) => {
@@ -181,6 +183,9 @@ impl Wanted {
                 }
                 ConntrackMatch::Source(address) => {
                     wanted.sources.insert(address);
+                }
+                ConntrackMatch::Balanced(balanced) => {
+                    wanted.balanced.insert(balanced);
                 }
                 ConntrackMatch::Ports { address, protocol, first, last } => {
                     wanted.ports.insert((address, protocol, first), last);
@@ -208,6 +213,12 @@ impl Wanted {
             return true;
         }
         let (Some(protocol), Some(port)) = (original.protocol, original.port) else { return false };
+        if let (Some(backend), Some(backend_port)) = (reply.source, reply.source_port) {
+            let balanced = Balanced { address: to, protocol, port, backend, backend_port };
+            if self.balanced.contains(&balanced) {
+                return true;
+            }
+        }
         let below = self.ports.range(..=(to, protocol, port)).next_back();
         below.is_some_and(|((address, by, _), last)| *address == to && *by == protocol && port <= *last)
     }
@@ -220,6 +231,7 @@ struct Endpoints {
     destination: Option<Ipv4Addr>,
     protocol: Option<u8>,
     port: Option<u16>,
+    source_port: Option<u16>,
 }
 
 impl Endpoints {
@@ -243,6 +255,7 @@ impl Endpoints {
                         match part {
                             ProtoTuple::Protocol(protocol) => endpoints.protocol = Some(u8::from(*protocol)),
                             ProtoTuple::DestinationPort(port) => endpoints.port = Some(*port),
+                            ProtoTuple::SourcePort(port) => endpoints.source_port = Some(*port),
                             _ => {}
                         }
                     }

@@ -48,14 +48,16 @@ impl Linux {
     /// # Errors
     /// The kernel does not answer.
     pub fn capabilities(&mut self) -> Result<Capabilities, KernelError> {
-        Ok(Capabilities {
-            flowtable: self.nftables.can_offload()?,
+        let mut capabilities = Capabilities {
             log_group: capabilities::log_group(),
             conntrack_size: sysctl::is_writable(&Sysctl::Namespace("netfilter/nf_conntrack_max")),
             vlan: capabilities::has_kind(&mut self.route, "vlan")?,
             vrf: capabilities::has_kind(&mut self.route, "vrf")?,
             wireguard: capabilities::has_kind(&mut self.route, "wireguard")?,
-        })
+            ..Capabilities::default()
+        };
+        self.nftables.capabilities(&mut capabilities)?;
+        Ok(capabilities)
     }
 
     /// The number by which the kernel names this process in what it tells of changes of routes.

@@ -5,6 +5,7 @@
 
 mod announce;
 mod attribute;
+mod balanced;
 mod capabilities;
 mod conntrack;
 mod counters;
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
+pub use balanced::{EndedConnections, balanced};
 pub use counters::counters;
 pub use events::{Events, Happened};
 pub use linux::Linux;

@@ -219,11 +219,24 @@ impl Netlink {
         })
     }
 
+    /// Asks for everything of a kind, each message read by the caller as it comes; nothing of it is kept. What changes
+    /// meanwhile may be told twice or not at all.
+    pub(super) fn dump_each<I>(&mut self, request: I, mut each: impl FnMut(&[u8])) -> Result<(), KernelError>
+    where
+        I: NetlinkSerializable + Into<NetlinkPayload<I>>,
+    {
+        self.dump_once(request, |_, payload| {
+            each(payload);
+            Ok(())
+        })
+        .map(drop)
+    }
+
     /// Nothing where something changed while the kernel was telling.
     fn dump_once<I, T>(
         &mut self,
         request: I,
-        read: impl Fn(&NetlinkHeader, &[u8]) -> Result<T, KernelError>,
+        mut read: impl FnMut(&NetlinkHeader, &[u8]) -> Result<T, KernelError>,
     ) -> Result<Option<Vec<T>>, KernelError>
     where
         I: NetlinkSerializable + Into<NetlinkPayload<I>>,

@@ -34,11 +34,18 @@ pub(super) fn diff_table(desired: Option<&Ruleset>, seen: Option<&TableSeen>) ->
 
 /// Whether the table that is cannot be changed into the one that should be, because a name means another kind of thing.
 fn is_another(desired: &Ruleset, seen: &TableSeen) -> bool {
-    let chain = |(name, chain): (&Name, &Arc<Chain>)| {
-        seen.chains.get(name).is_some_and(|seen| seen.base != chain.base)
+    let chain = |name: &Name| match (desired.chains.get(name), seen.chains.get(name)) {
+        (Some(chain), Some(seen)) => chain.base != seen.base,
+        _ => false,
     };
-    let set = |(name, set): (&Name, &Arc<Set>)| seen.sets.get(name).is_some_and(|seen| seen.kind != set.kind);
-    seen.alien || desired.chains.iter().any(chain) || desired.sets.iter().any(set)
+    let set = |item| match item {
+        DiffItem::Update { old: (_, old), new: (_, new) } => {
+            let (old, new): (&Arc<Set>, &Arc<Set>) = (old, new);
+            old.kind != new.kind
+        }
+        _ => false,
+    };
+    seen.alien || chains_to_compare(desired, seen).iter().any(chain) || seen.sets.diff(&desired.sets).any(set)
 }
 
 fn build(desired: &Ruleset) -> Vec<TableChange> {
@@ -47,23 +54,39 @@ fn build(desired: &Ruleset) -> Vec<TableChange> {
     changes
 }
 
+/// The chains that may differ: all, or those that are wanted otherwise than when they were last seen to be right.
+fn chains_to_compare(desired: &Ruleset, seen: &TableSeen) -> BTreeSet<Name> {
+    let Some(known) = &seen.known else {
+        return desired.chains.keys().chain(seen.chains.keys()).cloned().collect();
+    };
+    let differ = known.wanted.diff(&desired.chains).map(|item| match item {
+        DiffItem::Add(name, _) | DiffItem::Remove(name, _) | DiffItem::Update { new: (name, _), .. } => name,
+    });
+    differ.chain(&known.touched).cloned().collect()
+}
+
 fn between(desired: &Ruleset, seen: &TableSeen) -> Vec<TableChange> {
     let mut changes = Vec::new();
     let (grown, shrunk) = flowtable(desired.flowtable.as_ref(), seen.flowtable.as_ref());
     changes.extend(grown);
-    for (name, chain) in desired.chains.iter().filter(|(name, _)| !seen.chains.contains_key(*name)) {
+    let names = chains_to_compare(desired, seen);
+    let wanted = || names.iter().filter_map(|name| desired.chains.get_key_value(name));
+    for (name, chain) in wanted().filter(|(name, _)| !seen.chains.contains_key(*name)) {
         changes.push(TableChange::AddChain(name.clone(), chain.base));
     }
     let (sets, dead_sets) = sets(&desired.sets, &seen.sets);
     changes.extend(sets);
     let mut inserts = Vec::new();
-    for (name, chain) in &desired.chains {
+    for (name, chain) in wanted() {
         let (deletes, more) = rules(name, chain, seen.chains.get(name));
         changes.extend(deletes);
         inserts.extend(more);
     }
-    let dead_chains: Vec<(&Name, &ChainSeen)> =
-        seen.chains.iter().filter(|(name, _)| !desired.chains.contains_key(*name)).collect();
+    let dead_chains: Vec<(&Name, &ChainSeen)> = names
+        .iter()
+        .filter(|name| !desired.chains.contains_key(*name))
+        .filter_map(|name| seen.chains.get_key_value(name))
+        .collect();
     for (name, chain) in dead_chains.iter().filter(|(_, chain)| !chain.rules.is_empty()) {
         changes.push(TableChange::DeleteRules((*name).clone(), 0, chain.rules.len()));
     }
@@ -192,7 +215,7 @@ impl LostMappings {
 pub(super) fn lost_mappings(desired: Option<&Ruleset>, seen: Option<&TableSeen>) -> LostMappings {
     let mut lost = LostMappings::default();
     let none = Elements::new();
-    for map in [names::EIPS, names::FORWARDS, names::FORWARD_RANGES] {
+    for map in [names::EIPS, names::FORWARDS, names::FORWARD_RANGES, names::BALANCER_BACKENDS] {
         let before = seen.and_then(|seen| seen.sets.get(map)).map_or(&none, |set| &set.elements);
         let after = desired.and_then(|desired| desired.sets.get(map)).map_or(&none, |set| &set.elements);
         for item in before.diff(after) {
@@ -230,6 +253,8 @@ impl LostMappings {
             Key::EndpointRange(address, protocol, first, last) => {
                 self.flush.push(ConntrackMatch::Ports { address, protocol, first, last });
             }
+            // A backend that takes no new connections any more keeps those that it has.
+            Key::Balanced(balanced) if new.is_none() => self.flush.push(ConntrackMatch::Balanced(balanced)),
             _ => {}
         }
     }

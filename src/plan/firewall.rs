@@ -23,8 +23,7 @@ const LOG_RATE: Statement = Statement::Limit { per_second: 10, burst: 50 };
 /// States the chains and sets of the firewall anew.
 pub(super) fn replace(target: &Target, facts: &mut Facts) {
     let Some(ruleset) = &mut facts.ruleset else { return };
-    let stale: Vec<Name> =
-        ruleset.sets.keys().filter(|name| name.as_str().starts_with("rule_")).cloned().collect();
+    let stale: Vec<Name> = rule_sets(ruleset).collect();
     for name in stale {
         ruleset.sets.remove(&name);
     }
@@ -47,6 +46,13 @@ pub(super) fn replace(target: &Target, facts: &mut Facts) {
         let rules = chain(ruleset, Direction::Ingress, Some(id), defaults.ingress);
         ruleset.chain(names::ingress(id), rules);
     }
+}
+
+/// The sets of firewall rules that are there.
+fn rule_sets(ruleset: &Ruleset) -> impl Iterator<Item = Name> {
+    let first = Name::from(names::RULE_SETS);
+    let sets = ruleset.sets.range(first..).map(|(name, _)| name);
+    sets.take_while(|name| name.as_str().starts_with(names::RULE_SETS)).cloned()
 }
 
 /// What a rule judges, as kernel rules. In an ingress chain, `public` is the interface that the chain is of.

@@ -28,6 +28,7 @@ pub(super) fn lower(target: &Target, ruleset: &mut Ruleset) {
     for place in target.places() {
         rules.extend(guest(target, place));
     }
+    rules.extend(balanced(target));
     for place in target.places().filter(|place| place.zone.management) {
         rules.extend(management(target, place));
     }
@@ -38,6 +39,7 @@ pub(super) fn lower(target: &Target, ruleset: &mut Ruleset) {
             Statement::Verdict(Verdict::Goto(names::ingress(place.id))),
         ]));
     }
+    balanced_chains(ruleset);
     ruleset.base(names::INPUT, Hook::Filter, HookPoint::Input, priority::FILTER, Policy::Drop, rules);
     let no_ipv6 = Rule::new(vec![Statement::NotLoopbackOutput, Statement::Ipv6, drop()]);
     ruleset.base(
@@ -56,6 +58,33 @@ fn accept() -> Statement {
 
 fn drop() -> Statement {
     Statement::Verdict(Verdict::Drop)
+}
+
+/// The ports of balancers that the router itself serves, for guests and the public side. Guests who reach the router alone
+/// do not reach others through it.
+fn balanced(target: &Target) -> Vec<Rule> {
+    let jump = || Statement::Verdict(Verdict::Jump(names::BALANCED_INPUT.into()));
+    let guests = target.places().filter(|place| !place.zone.public && !place.zone.isolated);
+    let guests = guests.flat_map(guest_input);
+    let public = target.public_places().map(|place| vec![Statement::InputDevice(place.device())]);
+    guests.chain(public).map(|side| Rule::new([side, vec![jump()]].concat())).collect()
+}
+
+/// Adds the chains that let in what is for a balancer.
+fn balanced_chains(ruleset: &mut Ruleset) {
+    let (endpoint, sourced) = (Statement::DestinationEndpointIn, Statement::SourcedDestinationEndpointIn);
+    let limited = Statement::Verdict(Verdict::Goto(names::BALANCED_INPUT_LIMITED.into()));
+    let rules = vec![
+        Rule::new(vec![sourced(names::BALANCER_LISTENERS_DENIED.into()), drop()]),
+        Rule::new(vec![endpoint(names::BALANCER_LISTENERS_LIMITED.into()), limited]),
+        Rule::new(vec![endpoint(names::BALANCER_LISTENERS.into()), accept()]),
+    ];
+    ruleset.chain(names::BALANCED_INPUT, rules);
+    let rules = vec![
+        Rule::new(vec![sourced(names::BALANCER_LISTENERS_ALLOWED.into()), accept()]),
+        Rule::new(vec![drop()]),
+    ];
+    ruleset.chain(names::BALANCED_INPUT_LIMITED, rules);
 }
 
 /// What guests may ask of the router.

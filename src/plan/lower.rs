@@ -1,14 +1,18 @@
 //! From a configuration to facts: every noun adds what it means to the kernel.
 //!
-//! What is few is stated anew each time: interfaces, routes, chains. What may be many, EIPs and port forwards, is
-//! carried over from the facts before and takes only the differences, wherever nothing that they stand in has changed.
+//! What is few is stated anew each time: interfaces, routes, chains. What may be many, EIPs, port forwards and
+//! balancers, is carried over from the facts before and takes only the differences, wherever nothing that they stand in has changed.
 //! Both ways end in the same facts, and a test holds that.
 
 use std::sync::Arc;
 
+use super::availability::Availability;
 use super::facts::{Chain, Facts, Hook, HookPoint, Name, Policy, Rule, Ruleset, Set, SetKind};
+use super::load_balancer::Stated;
 use super::target::Target;
-use super::{eip, firewall, forward, input, interface, mark, mss, names, port_forward, route, snat};
+use super::{
+    eip, firewall, forward, input, interface, load_balancer, mark, mss, names, port_forward, route, snat,
+};
 use crate::config::Config;
 
 /// The facts of a target. With the target and the facts before, the cost is that of the difference.
@@ -20,12 +24,12 @@ pub fn lower(target: &Target, before: Option<(&Target, &Facts)>) -> Facts {
             if earlier.config.firewall() != target.config.firewall() {
                 firewall::replace(target, &mut facts);
             }
-            many(&earlier.config, target, &mut facts);
+            many(&earlier.config, &earlier.availability, target, &mut facts);
             facts
         }
         _ => {
             let mut facts = few(target);
-            many(&Config::default(), target, &mut facts);
+            many(&Config::default(), &Availability::default(), target, &mut facts);
             facts
         }
     }
@@ -48,7 +52,7 @@ fn stands_where(earlier: &Target, target: &Target) -> bool {
         && earlier.surroundings == target.surroundings
 }
 
-/// The facts of everything but EIPs and port forwards.
+/// The facts of everything but EIPs, port forwards and balancers.
 fn few(target: &Target) -> Facts {
     let mut facts = Facts::default();
     if target.config.interfaces().is_empty() {
@@ -59,6 +63,7 @@ fn few(target: &Target) -> Facts {
     let mut ruleset = Ruleset::default();
     eip::declare(target, &mut ruleset);
     port_forward::declare(&mut ruleset);
+    load_balancer::declare(&mut ruleset);
     mark::lower(target, &mut ruleset);
     snat::lower(target, &mut ruleset, &mut facts);
     mss::lower(target, &mut ruleset);
@@ -70,10 +75,11 @@ fn few(target: &Target) -> Facts {
 }
 
 /// Takes what differs among the many from one configuration to the next.
-fn many(before: &Config, target: &Target, facts: &mut Facts) {
-    let Facts { ruleset: Some(ruleset), routes, .. } = facts else { return };
+fn many(before: &Config, available: &Availability, target: &Target, facts: &mut Facts) {
+    let Facts { ruleset: Some(ruleset), routes, sysctls, .. } = facts else { return };
     eip::update(before, target, ruleset, routes);
     port_forward::update(before, target, ruleset, routes);
+    load_balancer::update(before, available, target, Stated { ruleset, routes, sysctls });
 }
 
 impl Ruleset {
@@ -119,11 +125,11 @@ pub(super) mod priority {
     pub(in crate::plan) const SRCNAT: i32 = 100;
 }
 
-/// Adds the chain that translates destinations: EIPs, then forwarded ports.
+/// Adds the chain that translates destinations: balancers, EIPs, then forwarded ports.
 pub(super) fn destinations() -> Vec<(Name, Vec<Rule>)> {
     use super::facts::Statement::{
         DestinationEndpointIn, DnatByAddress, DnatByEndpoint, DnatByEndpointRange,
-        SourcedDestinationEndpointIn, Verdict,
+        JudgeByDestinationEndpoint, SourcedDestinationEndpointIn, Verdict,
     };
     use super::facts::Verdict::Goto;
     let name = Name::from;
@@ -145,6 +151,7 @@ pub(super) fn destinations() -> Vec<(Name, Vec<Rule>)> {
         (
             name(names::DNAT),
             vec![
+                Rule::new(vec![JudgeByDestinationEndpoint(name(names::BALANCERS))]),
                 Rule::new(vec![DnatByAddress(name(names::EIPS))]),
                 Rule::new(vec![
                     DestinationEndpointIn(name(names::FORWARDS_LIMITED)),

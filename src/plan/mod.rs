@@ -4,6 +4,7 @@
 //! what is observed and leaves a [`step::Plan`] with nothing to choose. Called by the loop; the kernel room sees the
 //! facts and the steps.
 
+mod availability;
 mod diff;
 mod diff_table;
 mod eip;
@@ -12,6 +13,7 @@ mod firewall;
 mod forward;
 mod input;
 mod interface;
+mod load_balancer;
 mod lower;
 mod mark;
 mod mss;
@@ -21,10 +23,12 @@ mod port_forward;
 mod ranges;
 mod route;
 mod sides;
+mod slots;
 mod snat;
 pub mod step;
 mod target;
 
+pub use availability::{Availability, BackendName};
 pub use diff::diff;
 pub use lower::lower;
 pub use step::{Plan, Step, TableChange};

@@ -17,6 +17,20 @@ pub(super) const FORWARD_RANGES: &str = "forward_ranges";
 pub(super) const FORWARDS_LIMITED: &str = "forwards_limited";
 /// Who may use those.
 pub(super) const FORWARDS_ALLOWED: &str = "forwards_allowed";
+/// Endpoints of balancers that the kernel serves, to the chain of each.
+pub(super) const BALANCERS: &str = "balancers";
+/// Backends that take connections of balancers, or keep those that they have.
+pub(super) const BALANCER_BACKENDS: &str = "balancer_backends";
+/// Endpoints of balancers that the router itself serves.
+pub(super) const BALANCER_LISTENERS: &str = "balancer_listeners";
+/// Those of them that not everybody may use.
+pub(super) const BALANCER_LISTENERS_LIMITED: &str = "balancer_listeners_limited";
+/// Who may use those.
+pub(super) const BALANCER_LISTENERS_ALLOWED: &str = "balancer_listeners_allowed";
+/// Who may not use which of them.
+pub(super) const BALANCER_LISTENERS_DENIED: &str = "balancer_listeners_denied";
+/// What the names of firewall rules' sets begin with.
+pub(super) const RULE_SETS: &str = "rule_";
 /// The flowtable.
 pub(super) const FLOWTABLE: &str = "established";
 
@@ -48,6 +62,10 @@ pub(super) const TRANSLATED_TO_GUEST: &str = "translated_to_guest";
 pub(super) const EGRESS: &str = "egress";
 /// Rules between guest networks.
 pub(super) const BETWEEN_GUESTS: &str = "between_guests";
+/// Lets in what is for a balancer that the router itself serves.
+pub(super) const BALANCED_INPUT: &str = "balanced_input";
+/// The same where not everybody may use it.
+pub(super) const BALANCED_INPUT_LIMITED: &str = "balanced_input_limited";
 /// Judges what comes to the router.
 pub(super) const INPUT: &str = "input";
 /// Judges what the router sends.
@@ -70,5 +88,30 @@ pub(super) fn ingress(interface: &Id) -> Name {
 
 /// The sources, destinations or ports that a firewall rule asks for.
 pub(super) fn rule_set(rule: &Id, what: &str) -> Name {
-    format!("rule_{what}_{rule}").into()
+    format!("{RULE_SETS}{what}_{rule}").into()
+}
+
+/// Gives a balancer's connections to its backends.
+pub(super) fn balancer(balancer: &Id) -> Name {
+    format!("balancer_{balancer}").into()
+}
+
+/// The slots of a balancer.
+pub(super) fn balancer_slots(balancer: &Id) -> Name {
+    format!("balancer_slots_{balancer}").into()
+}
+
+/// Which source had which backend of a balancer.
+pub(super) fn balancer_sticky(balancer: &Id) -> Name {
+    format!("balancer_sticky_{balancer}").into()
+}
+
+/// Who may use a balancer.
+pub(super) fn balancer_allowed(balancer: &Id) -> Name {
+    format!("balancer_allowed_{balancer}").into()
+}
+
+/// Who may not.
+pub(super) fn balancer_denied(balancer: &Id) -> Name {
+    format!("balancer_denied_{balancer}").into()
 }

@@ -10,9 +10,10 @@ use imbl::OrdMap;
 use super::facts::{Route, RouteKey};
 use super::target::Target;
 use crate::config::Id;
+use crate::config::layout::Zone;
 
-/// States the route of an address anew: there if an EIP, a source translation or a port forward claims it, and its
-/// device is there; else absent.
+/// States the route of an address anew: there if an EIP, a source translation, a port forward or a balancer claims
+/// it, and its device is there; else absent.
 pub(super) fn state(target: &Target, address: Ipv4Addr, routes: &mut OrdMap<RouteKey, Route>) {
     let key = RouteKey::own(address);
     match home(target, address).and_then(|id| target.surroundings.links.get(id)) {
@@ -34,5 +35,11 @@ fn home(target: &Target, address: Ipv4Addr) -> Option<&Id> {
     if let Some(snat) = translated {
         return Some(&snat.interface);
     }
-    if config.serves_ports_on(address) { config.layout().public_home(address) } else { None }
+    if !config.serves_ports_on(address) && !target.availability.keeps(address) {
+        return None;
+    }
+    // A balancer may be on a free address of a guest network.
+    let guests = |(_, zone): &(&Id, &Zone)| zone.guests.iter().any(|net| net.contains(&address));
+    let among_guests = config.layout().guest(address).filter(guests).map(|(id, _)| id);
+    among_guests.or_else(|| config.layout().public_home(address))
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::availability::Availability;
 use super::facts::{Capabilities, Link, Name};
 use crate::config::interface::{Interface, Selector};
 use crate::config::layout::Zone;
@@ -15,6 +16,8 @@ pub struct Target {
     pub config: Config,
     /// What is there.
     pub surroundings: Arc<Surroundings>,
+    /// Which backends of balancers take connections.
+    pub availability: Arc<Availability>,
 }
 
 /// What is there to carry a configuration out with.

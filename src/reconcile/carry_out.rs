@@ -1,6 +1,6 @@
 //! Makes the kernel and the engines what a configuration says, and proves it. Called by the loop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{Engines, Supervisor};
 use crate::clock;
 use crate::config::Config;
 use crate::kernel::{Kernel, StepResult};
-use crate::plan::facts::{Facts, Link, Observed, Route, Sysctl};
+use crate::plan::facts::{Facts, KnownChains, Link, Observed, Route, Sysctl};
 use crate::plan::{self, Plan, Step, Target, diff, find_links, lower};
 
 /// How often the difference is taken before the kernel is believed not to follow. An address that goes may take a
@@ -44,7 +44,11 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         Ok(done)
     }
 
-    async fn carry_out_in_kernel(&mut self, config: &Config) -> Result<Vec<StepResult>, ChangeError> {
+    /// Makes the kernel what `config` says, and leaves the engines alone.
+    pub(super) async fn carry_out_in_kernel(
+        &mut self,
+        config: &Config,
+    ) -> Result<Vec<StepResult>, ChangeError> {
         let running = self.published.load().generation;
         let refused = |error| ChangeError::Kernel(error, running);
         let mut done = Vec::new();
@@ -107,7 +111,9 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         let same = self.belief.planned.as_ref().filter(|(target, _)| *target.surroundings == surroundings);
         let surroundings =
             same.map_or_else(|| Arc::new(surroundings), |(target, _)| target.surroundings.clone());
-        Target { config: config.clone(), surroundings }
+        // A backend that this change takes away drains from this change on.
+        let availability = self.availability.following(&self.config, config);
+        Target { config: config.clone(), surroundings, availability }
     }
 
     /// The kernel is what was wanted: from here on the two share their memory, so that the next difference costs what
@@ -118,6 +124,8 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             observed.routes = facts.routes.clone();
             if let (Some(table), Some(ruleset)) = (&mut observed.table, &facts.ruleset) {
                 table.sets = ruleset.sets.clone();
+                let wanted = ruleset.chains.clone();
+                table.known = Some(KnownChains { wanted, touched: BTreeSet::new() });
             }
         }
         self.belief.observed = Some(observed);

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! requests ─▶ ┌──────────────────────────────────────────────┐ ─▶ published (readers take it without a lock)
+//! health   ─▶ │                                              │
 //! events   ─▶ │ config ─ lower ─ diff ─ execute ─ read back  │ ─▶ engines, once the kernel is as it should be
 //! ticks    ─▶ └──────────────────────────────────────────────┘ ─▶ generations, before anybody is told
 //! ```
@@ -22,13 +23,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub use change::{Answer, ChangeError, ChangeSummary, StepReport};
 pub use run::{Loop, Surroundings};
 
 use crate::clock::Timestamp;
 use crate::config::{Config, Id};
+use crate::plan::Availability;
 use crate::plan::facts::{Capabilities, Link};
 use crate::store::Generation;
 use crate::store::generations::Number;
@@ -166,6 +168,13 @@ pub trait Engines {
         config: &Config,
         links: &BTreeMap<Id, Link>,
     ) -> impl Future<Output = Result<(), EngineError>>;
+
+    /// Which backends of balancers take connections, now and whenever that changes. What is published within
+    /// [`Engines::apply`] holds what follows from the configuration ([`Availability::following`]), with backends that
+    /// drain taken out again when their time is over. The default is that all do.
+    fn availability(&self) -> watch::Receiver<Arc<Availability>> {
+        watch::channel(Arc::default()).1
+    }
 }
 
 /// What keeps an engine from taking a configuration over.

@@ -63,6 +63,23 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         }
     }
 
+    /// Makes the kernel what the running configuration says it should be. What has to be tried again anyway, is not tried
+    /// now.
+    pub(super) async fn repair_kernel(&mut self, what: &str) {
+        if self.published.load().trouble.is_some() {
+            return;
+        }
+        let config = self.config.clone();
+        match self.carry_out_in_kernel(&config).await {
+            Ok(done) if done.is_empty() => {}
+            Ok(done) => {
+                let steps: Vec<&str> = done.iter().take(5).map(|result| result.step.as_str()).collect();
+                tracing::info!(steps = done.len(), first = ?steps, "{what}");
+            }
+            Err(error) => self.in_trouble(&error),
+        }
+    }
+
     fn in_trouble(&mut self, error: &ChangeError) {
         let why = error.to_string();
         tracing::error!(why, "the configuration is not carried out and will be tried again: {why}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::carry_out::Belief;
@@ -17,6 +17,7 @@ use super::{Change, Edit, Engines, Handle, Published, QUEUE, Request, Supervisor
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, Faults};
 use crate::kernel::{Events, Happened, Kernel, StepResult};
+use crate::plan::Availability;
 use crate::plan::facts::Capabilities;
 use crate::store::generations::Number;
 use crate::store::{Generation, Generations};
@@ -47,6 +48,9 @@ pub struct Loop<K, E, S> {
     pub(super) surroundings: Surroundings,
     pub(super) published: Arc<ArcSwap<Published>>,
     requests: mpsc::Receiver<Request>,
+    /// Which backends of balancers take connections, as the engines tell, and as is planned with.
+    availabilities: watch::Receiver<Arc<Availability>>,
+    pub(super) availability: Arc<Availability>,
     pub(super) belief: Belief,
     pub(super) config: Config,
     pub(super) rest: Rest,
@@ -83,6 +87,8 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             repairs: 0,
         }));
         let handle = Handle { requests: sender, published: published.clone() };
+        let mut availabilities = engines.availability();
+        let availability = availabilities.borrow_and_update().clone();
         let engine = Self {
             kernel,
             engines,
@@ -91,6 +97,8 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             surroundings,
             published,
             requests,
+            availabilities,
+            availability,
             belief: Belief::default(),
             config,
             rest: Rest::default(),
@@ -117,6 +125,7 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
                         events = None;
                     }
                 },
+                () = change(&mut self.availabilities) => self.rebalance().await,
                 _ = ticks.tick() => self.tick().await,
             }
         }
@@ -169,6 +178,7 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         }
         match self.commit(&next, origin, comparison).await {
             Ok((generation, changes, done)) => {
+                self.availability = self.availability.following(&self.config, &next);
                 self.config = next;
                 self.rest = Rest::default();
                 let took = begin.elapsed();
@@ -271,6 +281,16 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         self.supervisor.status(&format!("generation {number} runs"));
     }
 
+    /// Takes what the engines tell of backends: those that are down have no connections from now on.
+    async fn rebalance(&mut self) {
+        let told = self.availabilities.borrow_and_update().clone();
+        if told == self.availability {
+            return;
+        }
+        self.availability = told;
+        self.repair_kernel("backends of balancers went down or came back").await;
+    }
+
     async fn shrink(&mut self) {
         if self.store.has_grown() {
             if let Err(error) = self.store.shrink().await {
@@ -279,6 +299,13 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             let known = Arc::new(self.store.known().iter().cloned().collect());
             self.publish(|published| published.generations = known);
         }
+    }
+}
+
+/// Waits until backends go down or come back; for ever where nobody tells any more.
+async fn change(availabilities: &mut watch::Receiver<Arc<Availability>>) {
+    if availabilities.changed().await.is_err() {
+        pending().await
     }
 }
 

@@ -31,12 +31,33 @@ pub struct Missing {
 
 impl KernelStatus {
     pub(super) fn new(capabilities: Capabilities, connections: Option<Connections>) -> Self {
-        let Capabilities { flowtable, log_group, conntrack_size, vlan, vrf, wireguard } = capabilities;
+        let Capabilities {
+            flowtable,
+            log_group,
+            conntrack_size,
+            balancing,
+            connection_limit,
+            stickiness,
+            vlan,
+            vrf,
+            wireguard,
+        } = capabilities;
         let unused = "no effect: no configuration of this version asks for such a device";
         let known = [
             (flowtable, "flowtable", "established connections pass every rule, which costs more per packet"),
             (log_group, "log_group", "what firewall rules log is not told to the journal"),
             (conntrack_size, "conntrack_size", "the connection table keeps the size that the host gave it"),
+            (balancing, "balancing", "load balancers that the kernel would serve take no connections"),
+            (
+                connection_limit,
+                "connection_limit",
+                "load balancers that the kernel serves do not limit their connections",
+            ),
+            (
+                stickiness,
+                "stickiness",
+                "load balancers that the kernel serves forget which backend a source had",
+            ),
             (vlan, "vlan", unused),
             (vrf, "vrf", unused),
             (wireguard, "wireguard", unused),

@@ -5,8 +5,9 @@
 //! is written together and shares the next sync, so durability costs one sync for a whole group. Called by the
 //! generation store and by the lease store.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -17,6 +18,8 @@ use tokio::sync::oneshot;
 const QUEUE: usize = 4096;
 /// How many requests share one sync at most.
 const GROUP: usize = 4096;
+/// The mode of the file: generations hold private keys.
+const PRIVATE: u32 = 0o600;
 /// The digits of the checksum and the space behind them.
 const PREFIX: usize = 9;
 
@@ -75,8 +78,10 @@ impl Journal {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(PRIVATE)
             .open(path)
             .map_err(failed("open"))?;
+        file.set_permissions(Permissions::from_mode(PRIVATE)).map_err(failed("close to others"))?;
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(failed("read"))?;
         let (records, length) = records(&text);
@@ -199,7 +204,8 @@ impl Writer {
     fn rewrite(&mut self, records: &[Vec<u8>]) -> io::Result<()> {
         let lines: Vec<u8> = records.iter().flat_map(|record| line(record)).collect();
         let fresh_path = self.path.with_extension("new");
-        let mut fresh = File::create(&fresh_path)?;
+        let mut fresh =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(PRIVATE).open(&fresh_path)?;
         fresh.write_all(&lines)?;
         fresh.sync_all()?;
         fs::rename(&fresh_path, &self.path)?;
@@ -266,6 +272,19 @@ mod tests {
         journal.rewrite(vec![b"three".to_vec()]).await.unwrap();
         journal.append(b"four".to_vec()).await.unwrap();
         assert_eq!(open(&path).1, ["three", "four"]);
+    }
+
+    #[tokio::test]
+    async fn nobody_else_may_read_it_before_and_after_it_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let (journal, _) = open(&path);
+        assert_eq!(mode(), PRIVATE);
+        journal.rewrite(vec![b"one".to_vec()]).await.unwrap();
+        assert_eq!(mode(), PRIVATE);
     }
 
     #[tokio::test]

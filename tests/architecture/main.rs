@@ -21,11 +21,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("kernel", &["plan", "clock"]),
     ("dhcp", &["config", "plan", "store", "clock"]),
     ("dns", &["config", "plan", "clock"]),
-    ("balancer", &["config", "plan", "clock"]),
+    ("balancer", &["config", "plan", "store", "clock"]),
     ("reconcile", &["config", "plan", "kernel", "store", "clock"]),
-    ("engines", &["config", "plan", "dhcp", "dns", "reconcile"]),
-    ("status", &["config", "plan", "dhcp", "dns", "reconcile", "engines", "store", "clock"]),
-    ("api", &["config", "dhcp", "engines", "reconcile", "store", "status"]),
+    ("engines", &["balancer", "config", "plan", "dhcp", "dns", "reconcile"]),
+    ("status", &["balancer", "config", "plan", "dhcp", "dns", "reconcile", "engines", "store", "clock"]),
+    ("api", &["balancer", "config", "dhcp", "engines", "reconcile", "store", "status"]),
     ("cli", &["clock"]),
 ];
 /// The kernel room sees facts of the plan and nothing of how they were decided.

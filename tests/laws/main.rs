@@ -7,6 +7,7 @@
     reason = "a test says what went wrong by panicking"
 )]
 
+mod availability;
 mod config;
 mod generate;
 mod leases;

@@ -7,10 +7,12 @@ use proptest::prelude::*;
 use serde_json::Value;
 use vrouter::config::Config;
 use vrouter::kernel::fake::FakeKernel;
-use vrouter::plan::facts::{Capabilities, Device, Facts, Link, Observed};
-use vrouter::plan::{Plan, Surroundings, Target, diff, find_links, lower};
+use vrouter::plan::facts::{
+    Balanced, Capabilities, ConntrackMatch, Device, Facts, Key, KnownChains, Link, Observed,
+};
+use vrouter::plan::{Availability, BackendName, Plan, Step, Surroundings, Target, diff, find_links, lower};
 
-use crate::generate::{document, edit};
+use crate::generate::{document, down, edit};
 
 /// The devices that the generated documents ask for, by MAC and by name.
 fn links(present: u8) -> Vec<Link> {
@@ -35,6 +37,9 @@ fn target(config: Config, links: &[Link], flowtable: bool) -> Target {
         flowtable,
         log_group: true,
         conntrack_size: true,
+        balancing: true,
+        connection_limit: true,
+        stickiness: true,
         vlan: false,
         vrf: false,
         wireguard: false,
@@ -46,11 +51,25 @@ fn target(config: Config, links: &[Link], flowtable: bool) -> Target {
         conntrack_max: 65_536,
         just_started: false,
     };
-    Target { config, surroundings: Arc::new(surroundings) }
+    Target { config, surroundings: Arc::new(surroundings), availability: Arc::default() }
 }
 
 fn read(document: Value) -> Config {
     Config::default().replace(document).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// What the engine says of backends: these are down, and perhaps nothing drains any more.
+fn told(before: &Availability, down: &[[String; 3]], drained: bool) -> Arc<Availability> {
+    let name = |[balancer, pool, backend]: &[String; 3]| BackendName {
+        balancer: balancer.parse().unwrap(),
+        pool: pool.parse().unwrap(),
+        backend: backend.parse().unwrap(),
+    };
+    let mut next = Availability { down: down.iter().map(name).collect(), ..before.clone() };
+    if drained {
+        (next.draining, next.held) = Default::default();
+    }
+    Arc::new(next)
 }
 
 /// What a kernel with these facts shows; values that nobody wants any more stay as they were.
@@ -71,6 +90,26 @@ fn carry_out(kernel: &mut FakeKernel, facts: &Facts) -> Plan {
         kernel.take(step).unwrap_or_else(|error| panic!("{error}\n{plan}"));
     }
     plan
+}
+
+/// The backends of balancers that keep connections.
+fn backends(facts: &Facts) -> BTreeSet<Balanced> {
+    let set = facts.ruleset.as_ref().and_then(|ruleset| ruleset.sets.get("balancer_backends"));
+    let keys = set.into_iter().flat_map(|set| set.elements.keys());
+    keys.filter_map(|key| if let Key::Balanced(balanced) = key { Some(*balanced) } else { None }).collect()
+}
+
+/// Connections of exactly those backends are ended that have no part any more.
+fn flushes_what_is_lost(plan: &Plan, before: &Facts, after: &Facts) -> Result<(), TestCaseError> {
+    let flushed: BTreeSet<Balanced> = plan
+        .steps
+        .iter()
+        .flat_map(|step| if let Step::FlushConntrack(matches) = step { matches.as_slice() } else { &[] })
+        .filter_map(|one| if let ConntrackMatch::Balanced(balanced) = one { Some(*balanced) } else { None })
+        .collect();
+    let lost: BTreeSet<Balanced> = backends(before).difference(&backends(after)).copied().collect();
+    prop_assert_eq!(flushed, lost);
+    Ok(())
 }
 
 proptest! {
@@ -96,18 +135,37 @@ proptest! {
     /// Facts that are carried over and changed are the facts that are stated anew.
     #[test]
     fn carried_over_or_stated_anew_facts_are_the_same(
-        document in document(), edits in prop::collection::vec(edit(), 1..6), present in any::<u8>(),
+        document in document(), edits in prop::collection::vec((edit(), down(), any::<bool>()), 1..6),
+        present in any::<u8>(),
     ) {
         let links = links(present | 7);
         let mut config = read(document);
         let mut before = target(config.clone(), &links, false);
         let mut facts = lower(&before, None);
-        for edit in edits {
+        let mut kernel = FakeKernel::with_links(links.clone());
+        carry_out(&mut kernel, &facts);
+        for (edit, down, drained) in edits {
+            let availability = told(&before.availability, &down, drained);
             let Ok(next) = config.patch(edit) else { continue };
+            let availability = availability.following(&config, &next);
             config = next;
-            let after = target(config.clone(), &links, false);
+            let after = Target { availability, ..target(config.clone(), &links, false) };
             let carried = lower(&after, Some((&before, &facts)));
             prop_assert_eq!(&carried, &lower(&after, None));
+            // A kernel that is believed to be what was wanted is compared where something differs.
+            let mut believed = kernel.state.clone();
+            if let (Some(table), Some(ruleset)) = (&mut believed.table, &facts.ruleset) {
+                let wanted = ruleset.chains.clone();
+                table.known = Some(KnownChains { wanted, touched: BTreeSet::new() });
+            }
+            for sysctl in carried.sysctls.keys() {
+                believed.sysctls.entry(sysctl.clone()).or_insert_with(|| "0".to_owned());
+            }
+            let from_belief = diff(&carried, &believed);
+            let plan = carry_out(&mut kernel, &carried);
+            prop_assert_eq!(&from_belief, &plan);
+            prop_assert!(diff(&carried, &kernel.state).is_empty());
+            flushes_what_is_lost(&plan, &facts, &carried)?;
             (before, facts) = (after, carried);
         }
     }

@@ -33,7 +33,7 @@ impl Engines for Engine {
 
 /// A service manager that remembers.
 #[derive(Debug, Clone, Default)]
-struct Manager(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Manager(Arc<Mutex<Vec<String>>>);
 
 impl Supervisor for Manager {
     fn ready(&mut self) {
@@ -51,7 +51,7 @@ struct Router {
     manager: Manager,
 }
 
-fn links() -> Vec<Link> {
+pub(crate) fn links() -> Vec<Link> {
     [1u8, 2, 3, 0x12, 0x13]
         .into_iter()
         .zip(2..)
@@ -74,6 +74,9 @@ fn router(folder: &TempDir, kernel: FakeKernel) -> Router {
         flowtable: false,
         log_group: true,
         conntrack_size: true,
+        balancing: true,
+        connection_limit: true,
+        stickiness: true,
         vlan: false,
         vrf: false,
         wireguard: false,
@@ -91,7 +94,7 @@ async fn post(router: &Router, document: Value) -> Result<Answer, ChangeError> {
 }
 
 /// Runs a test on a thread of its own, with what it needs of a runtime.
-fn block_on<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, work)
 }

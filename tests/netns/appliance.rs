@@ -1,5 +1,6 @@
 //! The appliance as a whole: the real `vrouterd` in a namespace, and real clients around it.
 
+mod balancer;
 mod door;
 mod firewall;
 mod foreign;

@@ -16,6 +16,7 @@
 )]
 
 mod appliance;
+mod balanced;
 mod balancer;
 mod dhcp;
 mod dns;

@@ -73,3 +73,62 @@ fn is_chunked(headers: &HeaderMap) -> Result<Option<bool>, BrokenAnswer> {
     }
     Ok(Some(coding.as_bytes().eq_ignore_ascii_case(b"chunked")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(method: Method, head: &str) -> Result<Framing, BrokenAnswer> {
+        let parts = read(&mut BytesMut::from(head))?.ok_or(BrokenAnswer)?;
+        framing(&method, &parts)
+    }
+
+    #[test]
+    fn answers_are_framed_in_one_way_or_none() {
+        let get = |fields: &str| framed(Method::GET, &format!("HTTP/1.1 200 OK\r\n{fields}\r\n"));
+        assert_eq!(get("Content-Length: 5\r\n"), Ok(Framing::Length(5)));
+        assert_eq!(get("Transfer-Encoding: Chunked\r\n"), Ok(Framing::Chunked));
+        assert_eq!(get(""), Ok(Framing::Close));
+        for broken in [
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "Content-Length: 5\r\nContent-Length: 5\r\n",
+            "Content-Length: x\r\n",
+            "Transfer-Encoding: gzip\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "X: a\r\n b\r\n",
+            "X : a\r\n",
+        ] {
+            assert_eq!(get(broken), Err(BrokenAnswer), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn some_answers_have_no_body_whatever_they_say() {
+        let long = "Content-Length: 5\r\n\r\n";
+        for status in ["204 No Content", "304 Not Modified", "101 Switching Protocols", "100 Continue"] {
+            assert_eq!(framed(Method::GET, &format!("HTTP/1.1 {status}\r\n{long}")), Ok(Framing::Empty));
+        }
+        assert_eq!(framed(Method::HEAD, &format!("HTTP/1.1 200 OK\r\n{long}")), Ok(Framing::Empty));
+    }
+
+    #[test]
+    fn a_head_is_taken_once_it_is_whole() {
+        let mut buffer = BytesMut::from("HTTP/1.0 200\r\n\r");
+        assert_eq!(read(&mut buffer).map(|parts| parts.is_some()), Ok(false));
+        buffer.extend_from_slice(b"\nbody");
+        let parts = read(&mut buffer).unwrap().unwrap();
+        assert_eq!(
+            (parts.version, parts.status.as_u16(), &buffer[..]),
+            (Version::HTTP_10, 200, &b"body"[..])
+        );
+        assert_eq!(
+            read(&mut BytesMut::from("HTTP/1.1 200 OK\n\n")).map(|parts| parts.is_some()),
+            Err(BrokenAnswer)
+        );
+        assert_eq!(
+            read(&mut BytesMut::from(&vec![b'x'; MAX_HEAD + 1][..])).map(|parts| parts.is_some()),
+            Err(BrokenAnswer)
+        );
+    }
+}

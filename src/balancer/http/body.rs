@@ -215,3 +215,101 @@ fn is_forbidden(name: &HeaderName) -> bool {
     ];
     FORBIDDEN.contains(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// All of a body that comes in pieces of this length, its trailers, and what is left after it.
+    fn decode(
+        octets: &[u8],
+        framing: Framing,
+        piece: usize,
+    ) -> Result<Option<(Vec<u8>, HeaderMap, usize)>, BrokenBody> {
+        let mut decoder = Decoder::new(framing);
+        let mut buffer = BytesMut::new();
+        let mut body = Vec::new();
+        let mut pieces = octets.chunks(piece);
+        loop {
+            match decoder.next(&mut buffer)? {
+                Piece::Data(data) => body.extend_from_slice(&data),
+                Piece::End(trailers) => {
+                    return Ok(Some((body, trailers, buffer.len() + pieces.map(<[u8]>::len).sum::<usize>())));
+                }
+                Piece::More => match pieces.next() {
+                    Some(octets) => buffer.extend_from_slice(octets),
+                    None => return Ok(None),
+                },
+            }
+        }
+    }
+
+    #[test]
+    fn extensions_and_trailers_are_bounded() {
+        let endless = format!("1;{}", "x".repeat(MAX_CHUNK_LINE));
+        assert_eq!(decode(endless.as_bytes(), Framing::Chunked, 1000), Err(BrokenBody));
+        let talkative = format!("1;{}\r\nx\r\n", "x".repeat(200)).repeat(100);
+        assert_eq!(decode(talkative.as_bytes(), Framing::Chunked, 1000), Err(BrokenBody));
+        let trailers = format!("0\r\n{}", "X: 1\r\n".repeat(MAX_TRAILERS));
+        assert_eq!(decode(trailers.as_bytes(), Framing::Chunked, 1000), Err(BrokenBody));
+        let fields = format!("0\r\n{}\r\n", "X: 1\r\n".repeat(MAX_TRAILER_FIELDS + 1));
+        assert_eq!(decode(fields.as_bytes(), Framing::Chunked, 1000), Err(BrokenBody));
+    }
+
+    #[test]
+    fn a_body_until_the_end_may_end_anywhere_and_no_other() {
+        let mut buffer = BytesMut::from("abc");
+        for (framing, may) in [(Framing::Close, true), (Framing::Length(4), false), (Framing::Chunked, false)]
+        {
+            let mut decoder = Decoder::new(framing);
+            let _ = decoder.next(&mut buffer.split());
+            assert_eq!(decoder.may_end(), may, "{framing:?}");
+            buffer = BytesMut::from("3\r\nabc");
+        }
+    }
+
+    proptest! {
+        /// Chunks of any sizes are one body, in whatever pieces they come.
+        #[test]
+        fn chunks_are_put_together(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..50), 0..8),
+            piece in 1_usize..60, after in 0_usize..20) {
+            let mut text = Vec::new();
+            for chunk in &chunks {
+                text.extend_from_slice(format!("{:X};ext\r\n", chunk.len()).as_bytes());
+                text.extend_from_slice(chunk);
+                text.extend_from_slice(b"\r\n");
+            }
+            text.extend_from_slice(b"000\r\nX-Sum: 1\r\n\r\n");
+            text.extend(std::iter::repeat_n(b'!', after));
+            let (body, trailers, left) = decode(&text, Framing::Chunked, piece).unwrap().unwrap();
+            prop_assert_eq!(body, chunks.concat());
+            prop_assert_eq!(trailers.get("x-sum").unwrap(), "1");
+            prop_assert_eq!(left, after);
+        }
+
+        /// Whatever comes: nobody crashes, and pieces change nothing.
+        #[test]
+        fn pieces_change_nothing(octets in "[0-9a-f;\r\n x:]{0,60}", piece in 1_usize..20) {
+            let (whole, pieces) = (decode(octets.as_bytes(), Framing::Chunked, 1000), decode(octets.as_bytes(), Framing::Chunked, piece));
+            prop_assert_eq!(whole.is_err(), pieces.is_err());
+            if let (Ok(Some((whole, ..))), Ok(Some((pieces, ..)))) = (whole, pieces) {
+                prop_assert_eq!(whole, pieces);
+            }
+        }
+
+        /// A body of a length takes its length and no more.
+        #[test]
+        fn lengths_are_kept(octets in prop::collection::vec(any::<u8>(), 0..100), length in 0_u64..120, piece in 1_usize..40) {
+            let there = octets.len() as u64;
+            match decode(&octets, Framing::Length(length), piece).unwrap() {
+                Some((body, _, left)) => {
+                    prop_assert_eq!(body.len() as u64, length);
+                    prop_assert_eq!(left as u64, there - length);
+                }
+                None => prop_assert!(there < length),
+            }
+        }
+    }
+}

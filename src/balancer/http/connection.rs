@@ -91,7 +91,7 @@ pub(crate) async fn serve(io: Io, visit: Visit) {
                 return stream::serve(client.io, client.buffer.freeze(), visit).await;
             }
             Err(Nothing::Refused(refusal)) => {
-                visit.site().traffic.answered(refusal.status(), clock::moment());
+                visit.site().tally.declined(refusal.status(), clock::moment());
                 client.decoder = Decoder::new(Framing::Close);
                 client.refuse(refusal, &mut timer).await;
                 return;
@@ -189,7 +189,7 @@ impl Http1 {
         if let Framing::Length(length) = framing
             && length > self.left
         {
-            visit.site().traffic.answered(StatusCode::PAYLOAD_TOO_LARGE, clock::moment());
+            visit.site().tally.declined(StatusCode::PAYLOAD_TOO_LARGE, clock::moment());
             self.refuse(Refusal::BodyTooLong, timer).await;
             return false;
         }

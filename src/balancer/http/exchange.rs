@@ -26,7 +26,7 @@ use super::refusal::Refusal;
 use super::tunnel;
 use super::upstream::{self, Server};
 use crate::balancer::backend::Backend;
-use crate::balancer::counters::Traffic;
+use crate::balancer::counters::Tally;
 use crate::balancer::pool::Wish;
 use crate::balancer::proxy_header;
 use crate::balancer::site::{Errand, PoolSite, Route, Site, Visit};
@@ -69,11 +69,12 @@ pub(super) async fn serve<C: Client>(
 ) -> Ended {
     let site = visit.site();
     let Request { parts, framing, connection, since } = request;
-    let ended = match site.route(parts, visit) {
-        Route::Nowhere => Ended::Refused(Refusal::Unavailable),
+    site.tally.asked();
+    let (ended, status) = match site.route(parts, visit) {
+        Route::Nowhere => (Ended::Refused(Refusal::Unavailable), None),
         Route::Answer(answer, body) => {
-            site.traffic.answered(answer.status, since);
-            return canned(client, framing, answer, body, &site, timer).await;
+            let status = answer.status;
+            (canned(client, framing, answer, body, &site, timer).await, Some(status))
         }
         Route::Pool(pool, errand) => {
             let exchange =
@@ -81,8 +82,12 @@ pub(super) async fn serve<C: Client>(
             exchange.run(client, timer).await
         }
     };
-    if let Ended::Refused(refusal) = ended {
-        site.traffic.answered(refusal.status(), since);
+    match (ended, status) {
+        (Ended::Refused(refusal), _) => site.tally.answered(refusal.status(), since),
+        // It was counted when it became one.
+        (Ended::Tunnel, _) => {}
+        (_, Some(status)) => site.tally.answered(status, since),
+        (_, None) => site.tally.given_up(),
     }
     ended
 }
@@ -110,7 +115,7 @@ async fn canned<C: Client>(
         }
     })
     .await;
-    site.traffic.carried(0, received);
+    site.tally.carried(0, received);
     if flushed.is_ok() { Ended::Whole } else { Ended::Cut }
 }
 
@@ -126,75 +131,81 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    async fn run<C: Client>(&self, client: &mut C, timer: &mut Timer) -> Ended {
+    /// What became of it, and the status of the answer if the client has one.
+    async fn run<C: Client>(&self, client: &mut C, timer: &mut Timer) -> (Ended, Option<StatusCode>) {
+        let refused = |refusal| (Ended::Refused(refusal), None);
         let mut tried: Vec<Arc<Backend>> = Vec::new();
         let mut fresh = false;
         loop {
             let wish = Wish { key: self.errand.key, stay: self.errand.stay.as_ref(), tried: &tried };
             let Ok(place) = self.pool.pool.pick(wish, clock::moment()).await else {
-                return Ended::Refused(if tried.is_empty() {
-                    Refusal::Unavailable
-                } else {
-                    Refusal::BadGateway
-                });
+                self.pool.unserved();
+                return refused(if tried.is_empty() { Refusal::Unavailable } else { Refusal::BadGateway });
             };
             let backend = place.backend();
             let mut server = match self.server(backend, fresh).await {
                 Ok(server) => server,
                 Err(error) => {
-                    self.failed(backend);
+                    self.failed(backend, &format!("no connection: {error}"));
                     tried.push(backend.clone());
                     if tried.len() < ATTEMPTS {
-                        self.count(backend, Traffic::retried);
+                        self.count(backend, Tally::retried);
                         continue;
                     }
                     let late = error.kind() == io::ErrorKind::TimedOut;
-                    return Ended::Refused(if late { Refusal::GatewayTimeout } else { Refusal::BadGateway });
+                    return refused(if late { Refusal::GatewayTimeout } else { Refusal::BadGateway });
                 }
             };
             let mut duplex = Duplex::new(self.framing);
             self.write_head(&mut server);
             let reused = server.reused;
+            backend.tally().asked();
             let answer = self.answer(client, &mut server, &mut duplex, timer).await;
             let failure = match answer {
                 Ok(answer) => {
+                    let status = answer.status;
                     let ended = self.hand_on(client, server, &mut duplex, timer, backend, answer).await;
-                    self.count(backend, |traffic| traffic.carried(duplex.sent, duplex.received));
-                    return ended;
+                    self.count(backend, |tally| tally.carried(duplex.sent, duplex.received));
+                    match ended {
+                        Ended::Tunnel => {}
+                        Ended::Refused(_) => backend.tally().given_up(),
+                        _ => backend.tally().answered(status, self.since),
+                    }
+                    return (ended, Some(status));
                 }
                 Err(failure) => failure,
             };
-            self.count(backend, |traffic| traffic.carried(duplex.sent, duplex.received));
+            backend.tally().given_up();
+            self.count(backend, |tally| tally.carried(duplex.sent, duplex.received));
             let again = duplex.is_untouched() && self.parts.method.is_idempotent();
             match failure {
-                Failure::Client(Lost::Gone) => return Ended::Cut,
-                Failure::Client(Lost::Refused(refusal)) => return Ended::Refused(refusal),
+                Failure::Client(Lost::Gone) => return (Ended::Cut, None),
+                Failure::Client(Lost::Refused(refusal)) => return refused(refusal),
                 // A connection that was kept may end the moment that it is used again: that says nothing of the backend.
                 Failure::Silent if reused && again && !fresh => fresh = true,
                 Failure::Silent if again && tried.len() + 1 < ATTEMPTS => {
-                    self.failed(backend);
+                    self.failed(backend, "closed without an answer");
                     tried.push(backend.clone());
                 }
                 failure => {
-                    self.failed(backend);
                     let refusal =
                         if let Failure::Backend(refusal) = failure { refusal } else { Refusal::BadGateway };
-                    return Ended::Refused(refusal);
+                    self.failed(backend, &refusal.to_string());
+                    return refused(refusal);
                 }
             }
-            self.count(backend, Traffic::retried);
+            self.count(backend, Tally::retried);
         }
     }
 
-    fn count(&self, backend: &Backend, count: impl Fn(&Traffic)) {
-        count(&self.site.traffic);
-        count(&self.pool.traffic);
-        count(backend.traffic());
+    fn count(&self, backend: &Backend, count: impl Fn(&Tally)) {
+        count(&self.site.tally);
+        count(backend.tally());
     }
 
-    fn failed(&self, backend: &Backend) {
-        self.count(backend, Traffic::failed);
-        backend.failed(clock::moment());
+    fn failed(&self, backend: &Backend, reason: &str) {
+        self.site.tally.failed();
+        self.pool.failed(backend, reason);
     }
 
     /// A connection to the backend; a new one if `fresh`, or if the backend is to be told of the client by it.
@@ -274,7 +285,7 @@ impl Exchange<'_> {
         mut answer: response::Parts,
     ) -> Ended {
         let Ok(framing) = answer::framing(&self.parts.method, &answer) else {
-            self.failed(backend);
+            self.failed(backend, "no valid answer");
             return Ended::Refused(Refusal::BadGateway);
         };
         let version = answer.version;
@@ -287,9 +298,8 @@ impl Exchange<'_> {
         if status.is_server_error() && !matches!(status.as_u16(), 501 | 505) {
             backend.failed(clock::moment());
         } else {
-            backend.succeeded();
+            self.pool.succeeded(backend);
         }
-        self.count(backend, |traffic| traffic.answered(status, self.since));
         if status == StatusCode::SWITCHING_PROTOCOLS {
             if let Some(protocol) = said.upgrade.take().or_else(|| self.connection.upgrade.clone()) {
                 answer.headers.insert(UPGRADE, protocol);
@@ -306,7 +316,7 @@ impl Exchange<'_> {
         match ended {
             Some(Ok(())) => {}
             Some(Err(cut)) if cut.by_backend => {
-                self.failed(backend);
+                self.failed(backend, "no valid answer");
                 return Ended::Cut;
             }
             _ => return Ended::Cut,
@@ -337,6 +347,7 @@ impl Exchange<'_> {
         let mut received = 0;
         let flushed = poll_fn(|cx| client.poll_flush(cx, &mut received)).await;
         let Some((io, buffer)) = client.connection().filter(|_| flushed.is_ok()) else { return Ended::Cut };
+        self.count(backend, |tally| tally.answered(StatusCode::SWITCHING_PROTOCOLS, self.since));
         let idle = self.site.times.tunnel_idle;
         let counts = (&mut duplex.sent, &mut duplex.received);
         let tunnel = tunnel::run((io, buffer), (&mut server.io, &mut server.buffer), timer, idle, counts);

@@ -77,3 +77,57 @@ impl Connection {
         said
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(fields: &[(&'static str, &'static str)]) -> (Connection, Vec<String>) {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let said = Connection::take(&mut map, Version::HTTP_11);
+        (said, map.keys().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn what_is_named_goes_and_what_frames_stays() {
+        let (said, left) = taken(&[
+            ("connection", "Close, X-A"),
+            ("connection", " x-b ,, host,content-length"),
+            ("x-a", "1"),
+            ("x-b", "2"),
+            ("x-c", "3"),
+            ("host", "demo"),
+            ("content-length", "3"),
+            ("keep-alive", "5"),
+            ("proxy-authorization", "secret"),
+        ]);
+        let mut left = left;
+        left.sort();
+        assert_eq!(left, ["content-length", "host", "x-c"]);
+        assert!(said.close && !said.persists(Version::HTTP_11));
+    }
+
+    #[test]
+    fn an_upgrade_takes_both_fields_and_is_never_to_http_2() {
+        let upgrade =
+            |connection, protocol| taken(&[("connection", connection), ("upgrade", protocol)]).0.upgrade;
+        assert_eq!(upgrade("keep-alive, Upgrade", "websocket").unwrap(), "websocket");
+        assert_eq!(upgrade("keep-alive", "websocket"), None);
+        assert_eq!(upgrade("upgrade", "h2c"), None);
+        assert_eq!(upgrade("upgrade", "websocket, H2C"), None);
+        assert_eq!(upgrade("upgrade", "websocket,"), None);
+    }
+
+    #[test]
+    fn versions_differ_in_what_silence_means() {
+        let (silent, _) = taken(&[]);
+        assert!(silent.persists(Version::HTTP_11) && !silent.persists(Version::HTTP_10));
+        let (kept, _) = taken(&[("connection", "keep-alive")]);
+        assert!(kept.persists(Version::HTTP_10));
+        let (trailers, left) = taken(&[("te", "gzip, Trailers"), ("connection", "te")]);
+        assert!(trailers.trailers && left.is_empty());
+    }
+}

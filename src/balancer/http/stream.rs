@@ -201,7 +201,7 @@ async fn serve_stream(request: http::Request<RecvStream>, respond: SendResponse<
     let framing = match framing {
         Ok(framing) => framing,
         Err(refusal) => {
-            visit.site().traffic.answered(refusal.status(), since);
+            visit.site().tally.declined(refusal.status(), since);
             return client.refuse(refusal, &mut timer, visit).await;
         }
     };

@@ -7,8 +7,7 @@
 use std::collections::BTreeMap;
 
 use netlink_packet_netfilter::nftables::{
-    NfTablesMessage, SetAttribute, SetElementList, SetElementMessage, SetMessage, TableAttribute,
-    TableMessage,
+    NfTablesMessage, SetAttribute, SetElementList, SetElementMessage, SetMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{
@@ -26,7 +25,7 @@ use crate::plan::facts::{Flowtable, Key, Name, Rule, TABLE, Target};
 use crate::plan::step::TableChange;
 
 /// The subsystem that a batch is for (`linux/netfilter/nfnetlink.h`: NFNL_SUBSYS_NFTABLES).
-const NFTABLES: u16 = 10;
+pub(super) const NFTABLES: u16 = 10;
 /// The attribute that says which generation a batch was made for (NFNL_BATCH_GENID).
 const BATCH_GENERATION: u16 = 1;
 /// How many elements go in one message: their list is counted in 16 bits, and none is longer than 100 octets.
@@ -45,7 +44,10 @@ pub(super) struct Batch<'a> {
     last: usize,
     sets: u32,
     handles: &'a BTreeMap<Name, Vec<u64>>,
+    /// The rules of the chains that were touched.
     chains: BTreeMap<Name, Vec<Slot>>,
+    /// Whether nothing of what was there is there any more.
+    is_rebuilt: bool,
 }
 
 /// A rule in a chain while the transaction is written: there already, or to come.
@@ -63,10 +65,16 @@ impl<'a> Batch<'a> {
         changes: &[TableChange],
         handles: &'a BTreeMap<Name, Vec<u64>>,
     ) -> Self {
-        let slots = |handles: &Vec<u64>| handles.iter().copied().map(Slot::There).collect();
-        let chains = handles.iter().map(|(name, handles)| (name.clone(), slots(handles))).collect();
-        let mut batch =
-            Self { netlink, bytes: Vec::new(), sequences: Vec::new(), last: 0, sets: 0, handles, chains };
+        let mut batch = Self {
+            netlink,
+            bytes: Vec::new(),
+            sequences: Vec::new(),
+            last: 0,
+            sets: 0,
+            handles,
+            chains: BTreeMap::new(),
+            is_rebuilt: false,
+        };
         batch.frame(
             |generation| {
                 NetfilterMessageInner::None(ControlMessage::Other {
@@ -96,6 +104,7 @@ impl<'a> Batch<'a> {
             TableChange::DeleteTable => {
                 self.ready(simple::table(MsgType::Del), 0, number);
                 self.chains.clear();
+                self.is_rebuilt = true;
             }
             TableChange::AddChain(name, base) => {
                 self.ready(simple::chain(name.as_str(), base.as_ref(), MsgType::Add), create, number);
@@ -144,7 +153,7 @@ impl<'a> Batch<'a> {
 
     /// Rules go in front of the next one that is there already, or at the end of the chain.
     fn insert_rules(&mut self, chain: &Name, index: usize, rules: &[Rule], number: usize) {
-        let slots = self.chains.entry(chain.clone()).or_default();
+        let slots = self.slots(chain);
         let index = index.min(slots.len());
         let before = slots.get(index..).unwrap_or_default().iter().find_map(|slot| match slot {
             Slot::There(handle) => Some(*handle),
@@ -160,13 +169,19 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// The rules of a chain as they are by now in this transaction.
+    fn slots(&mut self, chain: &Name) -> &mut Vec<Slot> {
+        let there = self.handles.get(chain).filter(|_| !self.is_rebuilt);
+        self.chains
+            .entry(chain.clone())
+            .or_insert_with(|| there.into_iter().flatten().copied().map(Slot::There).collect())
+    }
+
     /// Indices of rules that go are those before the transaction.
     fn delete_rules(&mut self, chain: &Name, index: usize, count: usize, number: usize) {
         let there = self.handles.get(chain).and_then(|handles| handles.get(index..index + count));
         for handle in there.unwrap_or_default() {
-            if let Some(slots) = self.chains.get_mut(chain) {
-                slots.retain(|slot| !matches!(slot, Slot::There(there) if there == handle));
-            }
+            self.slots(chain).retain(|slot| !matches!(slot, Slot::There(there) if there == handle));
             if let Some(bytes) = simple::delete_rule(chain.as_str(), *handle) {
                 self.ready(bytes, 0, number);
             }
@@ -202,25 +217,6 @@ impl<'a> Batch<'a> {
             [*low, *high] = flags.to_ne_bytes();
         }
     }
-}
-
-/// A transaction that asks for a flowtable and takes it back, in a table that was never there.
-pub(super) fn probe(netlink: &mut Netlink, flowtable: &Flowtable) -> Vec<u8> {
-    const SCRATCH: &str = "vrouter-probe";
-    let mut bytes = Vec::new();
-    let control = |inner| {
-        let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFTABLES);
-        NetfilterMessage::new(header, inner)
-    };
-    let table = || TableMessage { attributes: vec![TableAttribute::Name(SCRATCH.to_owned())] };
-    let hook = [u32_be(1, 0), u32_be(2, 0)];
-    let flowtable = vec![text(1, SCRATCH), text(2, flowtable.name.as_str()), nested(3, &hook)];
-    netlink.pack(&mut bytes, control(ControlMessage::BatchBegin), 0);
-    netlink.pack(&mut bytes, netfilter(NfTablesMessage::NewTable(table())), NLM_F_CREATE);
-    netlink.pack(&mut bytes, netfilter(NfTablesMessage::NewFlowTable(flowtable)), NLM_F_CREATE);
-    netlink.pack(&mut bytes, netfilter(NfTablesMessage::DeleteTable(table())), NLM_F_ACK);
-    netlink.pack(&mut bytes, control(ControlMessage::BatchEnd), 0);
-    bytes
 }
 
 /// A message about our table's family.

@@ -212,6 +212,9 @@ fn element_request(name: &Name, elements: Option<Vec<set::Element>>) -> Netfilte
 
 /// One set with its elements; nothing where one of them cannot be ours.
 pub(super) fn set(netlink: &mut Netlink, name: &Name, kind: SetKind) -> Result<Option<Set>, KernelError> {
+    if kind.is_dynamic() {
+        return Ok(Some(Set::empty(kind)));
+    }
     let request = element_request(name, None);
     let messages = netlink.dump_with(&request, |_, payload| Ok(element::read(kind, payload)))?;
     let elements = messages

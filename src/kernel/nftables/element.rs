@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use super::set::KEEP;
 use crate::kernel::attribute::attributes;
-use crate::plan::facts::{Elements, Key, SetKind, Target};
+use crate::plan::facts::{Balanced, Elements, Key, SetKind, Target};
 
 /// Attributes (`linux/netfilter/nf_tables.h`).
 const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
@@ -118,7 +118,14 @@ fn key(kind: SetKind, seen: &Seen<'_>) -> Option<Key> {
         SetKind::AddressToAddress | SetKind::AddressToChain | SetKind::AddressToMark => {
             Some(Key::Address(address(seen.first)?))
         }
-        SetKind::EndpointToEndpoint => {
+        SetKind::SlotToEndpoint => Some(Key::Slot(u32::from_ne_bytes(seen.first.try_into().ok()?))),
+        SetKind::StickyToEndpoint => Some(Key::Address(address(seen.first)?)),
+        SetKind::BalancedToMark => {
+            let (address, protocol, port) = endpoint(seen.first)?;
+            let (backend, backend_port) = backend(seen.first.get(12..)?)?;
+            Some(Key::Balanced(Balanced { address, protocol, port, backend, backend_port }))
+        }
+        SetKind::Endpoints | SetKind::EndpointToEndpoint | SetKind::EndpointToChain => {
             let (address, protocol, port) = endpoint(seen.first)?;
             Some(Key::Endpoint(address, protocol, port))
         }
@@ -142,11 +149,13 @@ fn target(kind: SetKind, seen: &Seen<'_>) -> Option<Target> {
         SetKind::AddressToAddress | SetKind::EndpointRangeToAddress => {
             Some(Target::Address { address: address(data?)?, keep: seen.keep })
         }
-        SetKind::AddressToChain => Some(Target::Chain(seen.chain?.into())),
-        SetKind::AddressToMark => Some(Target::Mark(u32::from_ne_bytes(data?.try_into().ok()?))),
-        SetKind::EndpointToEndpoint => {
-            let [a, b, c, d, high, low, ..] = *data? else { return None };
-            Some(Target::Endpoint(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low])))
+        SetKind::AddressToChain | SetKind::EndpointToChain => Some(Target::Chain(seen.chain?.into())),
+        SetKind::AddressToMark | SetKind::BalancedToMark => {
+            Some(Target::Mark(u32::from_ne_bytes(data?.try_into().ok()?)))
+        }
+        SetKind::EndpointToEndpoint | SetKind::SlotToEndpoint | SetKind::StickyToEndpoint => {
+            let (address, port) = backend(data?)?;
+            Some(Target::Endpoint(address, port))
         }
         _ => Some(Target::Member),
     }
@@ -159,6 +168,12 @@ fn address(octets: &[u8]) -> Option<Ipv4Addr> {
 fn endpoint(octets: &[u8]) -> Option<(Ipv4Addr, u8, u16)> {
     let [a, b, c, d, protocol, _, _, _, high, low, ..] = *octets else { return None };
     Some((Ipv4Addr::new(a, b, c, d), protocol, u16::from_be_bytes([high, low])))
+}
+
+/// Address and port.
+fn backend(octets: &[u8]) -> Option<(Ipv4Addr, u16)> {
+    let [a, b, c, d, high, low, ..] = *octets else { return None };
+    Some((Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low])))
 }
 
 /// Ranges from where they begin and where the gaps begin.

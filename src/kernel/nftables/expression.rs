@@ -8,7 +8,7 @@ use netlink_packet_netfilter::nftables::{
 };
 use rtnetlink::packet_core::DefaultNla;
 
-use super::operation::{Base, ConntrackKey, LookupResult, MetaKey, Operation, Register};
+use super::operation::{Base, ConntrackKey, LookupResult, MetaKey, Operation, Register, Remember};
 use crate::kernel::attribute::{text, u32_be, u64_be};
 use crate::plan::facts::Verdict;
 
@@ -22,6 +22,8 @@ const NF_ACCEPT: u32 = 1;
 const FAMILY_IPV4: u32 = 2;
 /// NF_NAT_RANGE_PROTO_SPECIFIED (`linux/netfilter/nf_nat.h`).
 const PROTO_SPECIFIED: u32 = 2;
+/// NFT_LOOKUP_F_INV.
+const LOOKUP_INVERTED: u32 = 1;
 /// NFT_REJECT_ICMPX_ADMIN_PROHIBITED.
 const ICMPX_PROHIBITED: u8 = 3;
 /// The TCP option of the largest segment, and where its value is in it (RFC 9293 section 3.2).
@@ -73,6 +75,16 @@ pub(super) fn expression(operation: &Operation<'_>) -> ListAttribute<ExpressionA
             }));
             Expressions::Lookup(attributes)
         }
+        Operation::NotIn(set) => Expressions::Lookup(vec![
+            Lookup::Set((*set).to_owned()),
+            Lookup::SourceRegister(first),
+            Lookup::Flags(LOOKUP_INVERTED),
+        ]),
+        Operation::LookupInto { set, from, to } => Expressions::Lookup(vec![
+            Lookup::Set((*set).to_owned()),
+            Lookup::SourceRegister(register(*from)),
+            Lookup::DestinationRegister(register(*to)),
+        ]),
         Operation::Verdict(verdict) => Expressions::Immediate(vec![
             Immediate::DestinationRegister(Reg::Verdict),
             Immediate::Data(DataAttribute::Verdict(verdict_attributes(verdict))),
@@ -112,11 +124,42 @@ fn other_expression(operation: &Operation<'_>) -> Expressions {
         Operation::SetConntrackMark => {
             other("ct", vec![u32_be(2, conntrack(ConntrackKey::Mark).0), u32_be(4, first)])
         }
-        Operation::Dnat { port } => {
+        // NFTA_NG_DREG, NFTA_NG_MODULUS, NFTA_NG_TYPE (NFT_NG_INCREMENTAL, NFT_NG_RANDOM)
+        Operation::Number { random, modulus } => {
+            other("numgen", vec![u32_be(1, first), u32_be(2, *modulus), u32_be(3, u32::from(*random))])
+        }
+        // NFTA_HASH_SREG, _DREG, _LEN, _MODULUS, _SEED, _TYPE (NFT_HASH_JENKINS)
+        Operation::Hash { modulus, seed } => other(
+            "hash",
+            vec![
+                u32_be(1, second),
+                u32_be(2, first),
+                u32_be(3, 4),
+                u32_be(4, *modulus),
+                u32_be(5, *seed),
+                u32_be(7, 0),
+            ],
+        ),
+        // NFTA_DYNSET_SET_NAME, _OP (NFT_DYNSET_OP_UPDATE, _DELETE), _SREG_KEY, _SREG_DATA, _TIMEOUT in milliseconds
+        Operation::Remember { action, map, key, data } => {
+            let (number, timeout) = match action {
+                Remember::Put { seconds } => (1, Some(u64::from(*seconds) * 1000)),
+                Remember::Forget => (2, None),
+            };
+            let (key, data) = (u32::from(register(*key)), u32::from(register(*data)));
+            let mut attributes = vec![text(1, map), u32_be(3, number), u32_be(4, key), u32_be(5, data)];
+            attributes.extend(timeout.map(|timeout| u64_be(6, timeout)));
+            other("dynset", attributes)
+        }
+        // NFTA_CONNLIMIT_COUNT, NFTA_CONNLIMIT_FLAGS (NFT_CONNLIMIT_F_INV)
+        Operation::ConnectionsOver(count) => other("connlimit", vec![u32_be(1, *count), u32_be(2, 1)]),
+        Operation::Dnat { address, port } => {
             // NFTA_NAT_TYPE, NFTA_NAT_FAMILY, NFTA_NAT_REG_ADDR_MIN, NFTA_NAT_REG_PROTO_MIN, NFTA_NAT_FLAGS
-            let mut attributes = vec![u32_be(1, 1), u32_be(2, FAMILY_IPV4), u32_be(3, first)];
+            let address = u32::from(register(*address));
+            let mut attributes = vec![u32_be(1, 1), u32_be(2, FAMILY_IPV4), u32_be(3, address)];
             if *port {
-                attributes.extend([u32_be(5, second), u32_be(7, PROTO_SPECIFIED)]);
+                // Registers of four octets follow one another.
+                attributes.extend([u32_be(5, address + 1), u32_be(7, PROTO_SPECIFIED)]);
             }
             other("nat", attributes)
         }

@@ -3,22 +3,24 @@
 //! The kernel counts the generations of its ruleset. A transaction names the generation that it was made for, so an edit
 //! by somebody else in between is noticed and nothing is done on a wrong belief. Called by the kernel room's front.
 
+mod balance;
 mod batch;
 mod dump;
 mod element;
 mod expression;
 mod operation;
+mod probe;
 mod rule;
 mod set;
 mod simple;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::batch::Batch;
 use super::KernelError;
 use super::netlink::{NETLINK_NETFILTER, Netlink};
-use crate::plan::facts::{Flowtable, Name, SetKind, TableSeen, Target};
+use crate::plan::facts::{Capabilities, Name, SetKind, TableSeen, Target};
 use crate::plan::step::TableChange;
 
 /// Up to so many elements of one set are read back one by one; more are read with the whole set.
@@ -98,6 +100,7 @@ impl Nftables {
             return self.observe();
         }
         let mut table = before.clone();
+        let mut touched = BTreeSet::new();
         let mut sets: BTreeMap<Name, SetKind> = BTreeMap::new();
         let mut single: Vec<(&Name, SetKind, &crate::plan::facts::Key)> = Vec::new();
         for change in changes {
@@ -121,10 +124,16 @@ impl Nftables {
                 TableChange::DeleteChain(name) => {
                     table.chains.remove(name);
                     self.handles.remove(name);
+                    touched.insert(name.clone());
                 }
                 TableChange::AddChain(name, _)
                 | TableChange::InsertRules(name, ..)
-                | TableChange::DeleteRules(name, ..) => self.read_chain(name, &mut table)?,
+                | TableChange::DeleteRules(name, ..) => {
+                    // Several changes of one chain are one reading of it.
+                    if touched.insert(name.clone()) {
+                        self.read_chain(name, &mut table)?;
+                    }
+                }
                 TableChange::AddFlowtable(_)
                 | TableChange::ShrinkFlowtable(_)
                 | TableChange::DeleteFlowtable(_) => {
@@ -152,6 +161,9 @@ impl Nftables {
                 };
             }
         }
+        if let Some(known) = &mut table.known {
+            known.touched.extend(touched);
+        }
         self.generation = generation;
         Ok(Some(table))
     }
@@ -171,11 +183,12 @@ impl Nftables {
         Ok(())
     }
 
-    /// Whether the kernel has flowtables: one is asked for in a table of its own that nobody ever sees, because the
-    /// transaction ends by removing it.
-    pub(super) fn can_offload(&mut self) -> Result<bool, KernelError> {
-        let probe = Flowtable { name: "probe".into(), devices: std::collections::BTreeSet::new() };
-        let bytes = batch::probe(&mut self.netlink, &probe);
-        Ok(self.netlink.send(&bytes)?.is_empty())
+    /// Fills in what nf_tables can do.
+    pub(super) fn capabilities(&mut self, capabilities: &mut Capabilities) -> Result<(), KernelError> {
+        capabilities.flowtable = probe::flowtable(&mut self.netlink)?;
+        capabilities.balancing = probe::balancing(&mut self.netlink)?;
+        capabilities.connection_limit = probe::connection_limit(&mut self.netlink)?;
+        capabilities.stickiness = probe::stickiness(&mut self.netlink)?;
+        Ok(())
     }
 }

@@ -5,7 +5,8 @@
 
 use ipnet::Ipv4Net;
 
-use crate::plan::facts::statement::{Direction, Statement, Verdict};
+use super::balance;
+use crate::plan::facts::statement::{Direction, Pick, Statement, Verdict};
 
 /// One operation on the registers of a rule (`linux/netfilter/nf_tables.h`: `nft_*_attributes`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +29,20 @@ pub(super) enum Operation<'a> {
     Conntrack(ConntrackKey),
     /// Sets the connection's mark from the first register.
     SetConntrackMark,
-    /// Translates the destination to the address in the first register, and perhaps the port in the second.
-    Dnat { port: bool },
+    /// Goes on where the first register is not in the set.
+    NotIn(&'a str),
+    /// Looks up what is from one register on, and puts what is found from another one on.
+    LookupInto { set: &'a str, from: Register, to: Register },
+    /// Puts a number below the modulus into the first register: the next one, or any.
+    Number { random: bool, modulus: u32 },
+    /// Puts a number below the modulus into the first register, by the hash of the second.
+    Hash { modulus: u32, seed: u32 },
+    /// Puts an element into a map, or takes it out: its key from one register, what it leads to from others on.
+    Remember { action: Remember, map: &'a str, key: Register, data: Register },
+    /// Goes on where more connections than this came by here and are still there.
+    ConnectionsOver(u32),
+    /// Translates the destination to the address in a register, and perhaps the port in the one behind it.
+    Dnat { address: Register, port: bool },
     /// Translates the source to the address in the first register.
     Snat,
     /// Translates the source to the address of the way out.
@@ -61,6 +74,15 @@ pub(super) enum Register {
     Second,
     Third,
     Fourth,
+}
+
+/// What a rule does to a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remember {
+    /// The element is there from now on for so long; what it leads to stays where it is there already.
+    Put { seconds: u32 },
+    /// The element is gone.
+    Forget,
 }
 
 /// What a lookup leaves behind.
@@ -103,10 +125,10 @@ const NFPROTO_IPV6: u8 = 10;
 const IPPROTO_ICMP: u8 = 1;
 const IPPROTO_TCP: u8 = 6;
 /// Where the addresses are in an IPv4 header.
-const SOURCE: u32 = 12;
-const DESTINATION: u32 = 16;
+pub(super) const SOURCE: u32 = 12;
+pub(super) const DESTINATION: u32 = 16;
 /// Where the destination port is in a TCP or UDP header.
-const PORT: u32 = 2;
+pub(super) const PORT: u32 = 2;
 /// Where the flags are in a TCP header, and two of them.
 const TCP_FLAGS: u32 = 13;
 const SYN: u8 = 2;
@@ -115,6 +137,11 @@ const RST: u8 = 4;
 const IPS_DST_NAT: u32 = 1 << 5;
 /// The length of a device's name in a rule.
 const NAME: usize = 16;
+
+/// Loads an address of the IPv4 header.
+pub(super) const fn address<'a>(offset: u32, register: Register) -> Operation<'a> {
+    Operation::Payload { base: Base::Network, offset, length: 4, register }
+}
 
 /// The operations of a rule.
 pub(super) fn operations(statements: &[Statement]) -> Vec<Operation<'_>> {
@@ -144,6 +171,12 @@ impl<'a> Builder<'a> {
             Statement::SourceNet(net) => self.compare_net(SOURCE, *net),
             Statement::DestinationNet(net) => self.compare_net(DESTINATION, *net),
             Statement::SourceIn(set) => self.look_up_address(SOURCE, set.as_str(), None),
+            Statement::SourceNotIn(set) => {
+                self.ipv4();
+                self.address(SOURCE, Register::First);
+                self.push(Operation::NotIn(set.as_str()));
+            }
+            Statement::ConnectionsOver(count) => self.push(Operation::ConnectionsOver(*count)),
             Statement::DestinationIn(set) => self.look_up_address(DESTINATION, set.as_str(), None),
             Statement::DestinationPort(port) => {
                 self.transport(PORT, 2);
@@ -225,13 +258,13 @@ impl<'a> Builder<'a> {
             }
             Statement::DnatByAddress(map) => {
                 self.look_up_address(DESTINATION, map.as_str(), data);
-                self.push(Operation::Dnat { port: false });
+                self.push(Operation::Dnat { address: Register::First, port: false });
             }
             Statement::DnatByEndpoint(map) | Statement::DnatByEndpointRange(map) => {
                 self.destination_endpoint(Register::First);
                 self.push(Operation::Lookup { set: map.as_str(), result: data });
                 let port = matches!(statement, Statement::DnatByEndpoint(_));
-                self.push(Operation::Dnat { port });
+                self.push(Operation::Dnat { address: Register::First, port });
             }
             Statement::SnatBySource(map) => {
                 self.look_up_address(SOURCE, map.as_str(), data);
@@ -242,6 +275,21 @@ impl<'a> Builder<'a> {
                 self.operations.extend([Operation::Load(address.octets().to_vec()), Operation::Snat]);
             }
             Statement::Masquerade => self.push(Operation::Masquerade),
+            Statement::JudgeByDestinationEndpoint(map) => {
+                self.destination_endpoint(Register::First);
+                self.push(Operation::Lookup { set: map.as_str(), result: Some(LookupResult::Verdict) });
+            }
+            Statement::DnatBySlot { pick, slots, map, sticky } => {
+                if matches!(pick, Pick::Source(_)) || sticky.is_some() {
+                    self.ipv4();
+                }
+                let operations = balance::by_slot(*pick, *slots, map.as_str(), sticky.as_ref());
+                self.operations.extend(operations);
+            }
+            Statement::DnatBySticky { sticky, backends } => {
+                self.ipv4();
+                self.operations.extend(balance::by_sticky(sticky, backends.as_str()));
+            }
             Statement::JudgeByOriginalDestination(map) => {
                 self.push(Operation::Conntrack(ConntrackKey::OriginalDestination));
                 self.push(Operation::Lookup { set: map.as_str(), result: Some(LookupResult::Verdict) });
@@ -288,7 +336,7 @@ impl<'a> Builder<'a> {
     }
 
     fn address(&mut self, offset: u32, register: Register) {
-        self.push(Operation::Payload { base: Base::Network, offset, length: 4, register });
+        self.push(address(offset, register));
     }
 
     fn compare_net(&mut self, offset: u32, net: Ipv4Net) {

@@ -13,10 +13,12 @@ use rtnetlink::packet_core::DefaultNla;
 
 use super::expression::verdict_attributes;
 use crate::kernel::attribute::{nested, u32_be};
-use crate::plan::facts::{Key, Name, SetKind, TABLE, Target, Verdict};
+use crate::plan::facts::set::MOST_REMEMBERED;
+use crate::plan::facts::{Balanced, Key, Name, SetKind, TABLE, Target, Verdict};
 
 /// The types of nft(8) that sets tell for their listing.
 const TYPE_VERDICT: u32 = 0xffff_ff00;
+const TYPE_INTEGER: u32 = 4;
 const TYPE_IPV4: u32 = 7;
 const TYPE_PROTOCOL: u32 = 12;
 const TYPE_SERVICE: u32 = 13;
@@ -25,6 +27,18 @@ const TYPE_MARK: u32 = 19;
 const TYPE_BITS: u32 = 6;
 /// What nft(8) has to know to list marks (NFTNL_UDATA_SET_DATABYTEORDER is BYTEORDER_HOST_ENDIAN).
 const DATA_IN_HOST_ORDER: [u8; 6] = [1, 4, 1, 0, 0, 0];
+/// What nft(8) has to know to list slots: the expressions whose types the set has (NFTNL_UDATA_SET_KEY_TYPEOF is numgen,
+/// NFTNL_UDATA_SET_DATA_TYPEOF is a concatenation of the IPv4 destination and the transport's destination port).
+const SLOT_TO_ENDPOINT: [u8; 100] = [
+    0, 4, 1, 0, 0, 0, // NFTNL_UDATA_SET_KEYBYTEORDER: of the host
+    1, 4, 0, 0, 0, 0, // NFTNL_UDATA_SET_DATABYTEORDER
+    3, 26, 0, 4, 23, 0, 0, 0, 1, 18, 0, 4, 0, 0, 0, 0, 1, 4, 2, 0, 0, 0, 2, 4, 0, 0, 0,
+    0, // numgen inc mod 2
+    4, 52, 0, 4, 13, 0, 0, 0, 1, 44, // two expressions
+    0, 20, 0, 4, 7, 0, 0, 0, 1, 12, 0, 4, 12, 0, 0, 0, 1, 4, 12, 0, 0, 0, // ip daddr
+    1, 20, 0, 4, 7, 0, 0, 0, 1, 12, 0, 4, 11, 0, 0, 0, 1, 4, 2, 0, 0, 0, // th dport
+    6, 4, 0, 0, 0, 0, // no ranges
+];
 /// NFTA_SET_FIELD_LEN and the list element that it stands in.
 const FIELD_LENGTH: u16 = 1;
 const LIST_ELEMENT: u16 = 1;
@@ -45,17 +59,21 @@ struct Shape {
 const IPV4: (u32, u32) = (TYPE_IPV4, 4);
 const PROTOCOL: (u32, u32) = (TYPE_PROTOCOL, 1);
 const SERVICE: (u32, u32) = (TYPE_SERVICE, 2);
+/// Address and port.
+const ENDPOINT: (u32, u32) = (TYPE_IPV4 << TYPE_BITS | TYPE_SERVICE, 8);
 
 const fn shape(kind: SetKind) -> Shape {
     let (fields, data): (&'static [(u32, u32)], _) = match kind {
         SetKind::AddressToAddress => (&[IPV4], Some(IPV4)),
         SetKind::AddressToChain => (&[IPV4], Some((TYPE_VERDICT, 16))),
         SetKind::AddressToMark => (&[IPV4], Some((TYPE_MARK, 4))),
-        SetKind::EndpointToEndpoint => {
-            (&[IPV4, PROTOCOL, SERVICE], Some((TYPE_IPV4 << TYPE_BITS | TYPE_SERVICE, 8)))
-        }
+        SetKind::EndpointToEndpoint => (&[IPV4, PROTOCOL, SERVICE], Some(ENDPOINT)),
+        SetKind::EndpointToChain => (&[IPV4, PROTOCOL, SERVICE], Some((TYPE_VERDICT, 16))),
+        SetKind::SlotToEndpoint => (&[(TYPE_INTEGER, 4)], Some(ENDPOINT)),
+        SetKind::BalancedToMark => (&[IPV4, PROTOCOL, SERVICE, IPV4, SERVICE], Some((TYPE_MARK, 4))),
+        SetKind::StickyToEndpoint => (&[IPV4], Some(ENDPOINT)),
         SetKind::EndpointRangeToAddress => (&[IPV4, PROTOCOL, SERVICE], Some(IPV4)),
-        SetKind::EndpointRanges => (&[IPV4, PROTOCOL, SERVICE], None),
+        SetKind::Endpoints | SetKind::EndpointRanges => (&[IPV4, PROTOCOL, SERVICE], None),
         SetKind::SourcedEndpointRanges => (&[IPV4, IPV4, PROTOCOL, SERVICE], None),
         SetKind::AddressRanges => (&[IPV4], None),
         SetKind::PortRanges => (&[SERVICE], None),
@@ -64,11 +82,16 @@ const fn shape(kind: SetKind) -> Shape {
 }
 
 /// All kinds, to recognise one.
-const KINDS: [SetKind; 9] = [
+const KINDS: [SetKind; 14] = [
     SetKind::AddressToAddress,
     SetKind::AddressToChain,
     SetKind::AddressToMark,
     SetKind::EndpointToEndpoint,
+    SetKind::EndpointToChain,
+    SetKind::Endpoints,
+    SetKind::SlotToEndpoint,
+    SetKind::BalancedToMark,
+    SetKind::StickyToEndpoint,
     SetKind::EndpointRangeToAddress,
     SetKind::EndpointRanges,
     SetKind::SourcedEndpointRanges,
@@ -92,6 +115,14 @@ pub(super) fn declaration(name: &Name, kind: SetKind, id: u32) -> Vec<SetAttribu
         if data_type == TYPE_MARK {
             attributes.push(SetAttribute::UserData(DATA_IN_HOST_ORDER.to_vec()));
         }
+    }
+    match kind {
+        SetKind::SlotToEndpoint => attributes.push(SetAttribute::UserData(SLOT_TO_ENDPOINT.to_vec())),
+        SetKind::StickyToEndpoint => {
+            let size = SetDescription::Size(MOST_REMEMBERED);
+            attributes.push(SetAttribute::Description(vec![size]));
+        }
+        _ => {}
     }
     // Only ranges need to know where one field ends and the next begins.
     if is_concatenation_of_ranges(kind) {
@@ -123,6 +154,8 @@ fn flags(kind: SetKind) -> SetFlags {
     let mut flags = SetFlags::default();
     flags.set(SetFlags::Map, kind.is_map());
     flags.set(SetFlags::Interval, kind.has_ranges());
+    flags.set(SetFlags::Timeout, kind.is_dynamic());
+    flags.set(SetFlags::Eval, kind.is_dynamic());
     flags.set(SetFlags::Concat, is_concatenation_of_ranges(kind));
     flags
 }
@@ -192,6 +225,12 @@ fn octets(key: &Key) -> (Vec<u8>, Option<Vec<u8>>) {
     match key {
         Key::Address(address) => (address.octets().to_vec(), None),
         Key::Endpoint(address, protocol, port) => (endpoint(address, *protocol, *port), None),
+        Key::Slot(number) => (number.to_ne_bytes().to_vec(), None),
+        Key::Balanced(Balanced { address, protocol, port, backend, backend_port }) => {
+            let [high, low] = backend_port.to_be_bytes();
+            let to = [backend.octets(), [high, low, 0, 0]].concat();
+            ([endpoint(address, *protocol, *port), to].concat(), None)
+        }
         Key::EndpointRange(address, protocol, first, last) => {
             (endpoint(address, *protocol, *first), Some(endpoint(address, *protocol, *last)))
         }

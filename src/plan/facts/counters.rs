@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::conntrack::Balanced;
+
 /// What the kernel counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counters {
@@ -42,4 +44,27 @@ pub struct Traffic {
     pub sent_errors: u64,
     /// Packets that found no room on their way out.
     pub sent_dropped: u64,
+}
+
+/// Connections that backends of balancers have or had, by where they came in and where they went.
+pub type BalancedTotals = BTreeMap<Balanced, BalancedTraffic>;
+
+/// What went over the connections between a balancer's clients and one backend. Octets are those of IP packets; they are
+/// counted from when a balancer is there that the kernel serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
+pub struct BalancedTraffic {
+    /// How many connections.
+    pub connections: u64,
+    /// Octets from clients.
+    pub received_bytes: u64,
+    /// Octets to clients.
+    pub sent_bytes: u64,
+}
+
+impl std::ops::AddAssign for BalancedTraffic {
+    fn add_assign(&mut self, other: Self) {
+        self.connections = self.connections.saturating_add(other.connections);
+        self.received_bytes = self.received_bytes.saturating_add(other.received_bytes);
+        self.sent_bytes = self.sent_bytes.saturating_add(other.sent_bytes);
+    }
 }

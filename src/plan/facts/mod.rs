@@ -19,14 +19,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use imbl::OrdMap;
 use ipnet::Ipv4Net;
 
-pub use conntrack::ConntrackMatch;
-pub use counters::{Connections, Counters, Traffic};
+pub use conntrack::{Balanced, ConntrackMatch};
+pub use counters::{BalancedTotals, BalancedTraffic, Connections, Counters, Traffic};
 pub use link::{Device, Link, LinkSettings};
-pub use observed::{Capabilities, ChainSeen, Observed, TableSeen};
+pub use observed::{Capabilities, ChainSeen, KnownChains, Observed, TableSeen};
 pub use route::{PolicyRule, Route, RouteKey};
 pub use ruleset::{BaseChain, Chain, Flowtable, Hook, HookPoint, Name, Policy, Rule, Ruleset};
 pub use set::{Elements, Key, Set, SetKind, Target};
-pub use statement::{Statement, Verdict};
+pub use statement::{Pick, Statement, Sticky, Verdict};
 pub use sysctl::Sysctl;
 
 /// The routing protocol number of our routes, rules and addresses (`linux/rtnetlink.h`: above RTPROT_STATIC, unused).

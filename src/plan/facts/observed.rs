@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::link::{Device, Link};
 use super::route::{PolicyRule, Route, RouteKey};
-use super::ruleset::{BaseChain, Fingerprint, Flowtable, Name, Ruleset};
+use super::ruleset::{BaseChain, Chain, Fingerprint, Flowtable, Name, Ruleset};
 use super::set::Set;
 use super::sysctl::Sysctl;
 
@@ -34,13 +34,25 @@ pub struct Observed {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TableSeen {
     /// The chains.
-    pub chains: BTreeMap<Name, ChainSeen>,
+    pub chains: OrdMap<Name, ChainSeen>,
     /// The sets and maps whose kind is one of ours.
     pub sets: OrdMap<Name, Arc<Set>>,
     /// The flowtable.
     pub flowtable: Option<Flowtable>,
     /// Whether something is in the table that no version of this router put there in this form.
     pub alien: bool,
+    /// What the chains were last known to be, so that those that are wanted as they are need not be compared; absent
+    /// where the whole table was read anew.
+    pub known: Option<KnownChains>,
+}
+
+/// Chains that were seen to be what was wanted of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KnownChains {
+    /// What was wanted.
+    pub wanted: OrdMap<Name, Arc<Chain>>,
+    /// Those that were changed since, and have to be compared.
+    pub touched: BTreeSet<Name>,
 }
 
 /// A chain as it is: its rules by their fingerprints; a rule without one is not ours.
@@ -64,12 +76,13 @@ impl From<&Ruleset> for TableSeen {
             sets: ruleset.sets.clone(),
             flowtable: ruleset.flowtable.clone(),
             alien: false,
+            known: None,
         }
     }
 }
 
 /// What the kernel can do; found out once, at start. What it lacks is done without.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, schemars::JsonSchema)]
 pub struct Capabilities {
     /// nftables flowtables: established flows skip the rules.
     pub flowtable: bool,
@@ -77,6 +90,12 @@ pub struct Capabilities {
     pub log_group: bool,
     /// The size of the connection table can be set, which only the first network namespace allows.
     pub conntrack_size: bool,
+    /// Connections can be spread over backends: by turns, at random, and by a hash.
+    pub balancing: bool,
+    /// The connections of a balancer can be limited.
+    pub connection_limit: bool,
+    /// Sources can be remembered by packets themselves.
+    pub stickiness: bool,
     /// Devices with 802.1Q tags.
     pub vlan: bool,
     /// Virtual routing and forwarding devices.

@@ -4,7 +4,11 @@ use std::net::Ipv4Addr;
 
 use imbl::OrdMap;
 
+use super::conntrack::Balanced;
 use super::ruleset::Name;
+
+/// How many sources one balancer remembers at most; those beyond are balanced without being remembered.
+pub const MOST_REMEMBERED: u32 = 65_536;
 
 /// A set or map with its elements.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +34,17 @@ pub enum SetKind {
     AddressToMark,
     /// Address, protocol and port lead to address and port.
     EndpointToEndpoint,
+    /// Address, protocol and port.
+    Endpoints,
+    /// Address, protocol and port lead to a chain.
+    EndpointToChain,
+    /// The number of a slot, in the host's order as numgen and jhash give it, leads to address and port.
+    SlotToEndpoint,
+    /// Where a balanced connection comes in and where it goes lead to a mark.
+    BalancedToMark,
+    /// An address leads to address and port for a while. Packets put the elements in, and they are theirs: nobody reads
+    /// or compares them.
+    StickyToEndpoint,
     /// Address, protocol and a range of ports lead to an address.
     EndpointRangeToAddress,
     /// Address, protocol and a range of ports.
@@ -49,6 +64,10 @@ pub enum Key {
     Address(Ipv4Addr),
     /// Address, protocol, port.
     Endpoint(Ipv4Addr, u8, u16),
+    /// A slot.
+    Slot(u32),
+    /// Where a balanced connection comes in and where it goes.
+    Balanced(Balanced),
     /// Address, protocol, first port, last port.
     EndpointRange(Ipv4Addr, u8, u16, u16),
     /// First source, last source, address, protocol, first port, last port.
@@ -99,6 +118,12 @@ impl SetKind {
                 | Self::AddressRanges
                 | Self::PortRanges
         )
+    }
+
+    /// Whether the elements are the packets' own.
+    #[must_use]
+    pub const fn is_dynamic(self) -> bool {
+        matches!(self, Self::StickyToEndpoint)
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Statement {
     DestinationNet(Ipv4Net),
     /// `ip saddr @set` of address ranges.
     SourceIn(Name),
+    /// `ip saddr != @set` of address ranges.
+    SourceNotIn(Name),
     /// `ip daddr @set` of address ranges.
     DestinationIn(Name),
     /// `th dport 53`.
@@ -98,12 +100,60 @@ pub enum Statement {
     Masquerade,
     /// `ct original ip daddr vmap @map`.
     JudgeByOriginalDestination(Name),
+    /// `ip daddr . meta l4proto . th dport vmap @map`.
+    JudgeByDestinationEndpoint(Name),
+    /// `ct count over N`: of the connections that came by here, more than so many are there.
+    ConnectionsOver(u32),
+    /// `dnat ip to numgen inc mod N map @slots`, or by another way to pick a slot; what is picked may be remembered.
+    DnatBySlot {
+        /// How a slot is picked.
+        pick: Pick,
+        /// How many slots there are.
+        slots: u32,
+        /// Slot to address and port.
+        map: Name,
+        /// Where the source's pick is remembered.
+        sticky: Option<Sticky>,
+    },
+    /// `dnat ip to ip saddr map @sticky` for a source that is remembered, if where it went is live; it is remembered
+    /// longer then.
+    DnatBySticky {
+        /// Where picks are remembered.
+        sticky: Sticky,
+        /// Address, protocol, port, and address and port of the backend, to [`LIVE`] where it takes connections.
+        backends: Name,
+    },
     /// `reject with tcp reset`.
     RejectReset,
     /// `reject with icmpx admin-prohibited`.
     RejectProhibited,
     /// What becomes of the packet.
     Verdict(Verdict),
+}
+
+/// The mark of a backend that takes new connections.
+pub const LIVE: u32 = 1;
+/// The mark of a backend that keeps the connections that it has and takes no new ones.
+pub const DRAINING: u32 = 2;
+
+/// How one of several slots is picked for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Pick {
+    /// One after the other: `numgen inc`.
+    Next,
+    /// Any: `numgen random`.
+    Random,
+    /// By the source's address: `jhash ip saddr` with this seed.
+    Source(u32),
+}
+
+/// Where picks are remembered by the source's address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Sticky {
+    /// Source to address and port.
+    pub map: Name,
+    /// How long after its last connection a source is forgotten.
+    pub seconds: u32,
 }
 
 /// What becomes of a packet.

@@ -6,9 +6,10 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::TABLE;
+use super::conntrack::Balanced;
 use super::ruleset::{BaseChain, Chain, Flowtable, Hook, HookPoint, Policy, Rule, Ruleset};
-use super::set::{Key, Set, SetKind, Target};
-use super::statement::{ConntrackState, Direction, Statement, Verdict};
+use super::set::{Key, MOST_REMEMBERED, Set, SetKind, Target};
+use super::statement::{ConntrackState, Direction, LIVE, Pick, Statement, Sticky, Verdict};
 
 impl Display for Ruleset {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -80,7 +81,11 @@ impl SetKind {
     pub const fn is_map(self) -> bool {
         !matches!(
             self,
-            Self::EndpointRanges | Self::SourcedEndpointRanges | Self::AddressRanges | Self::PortRanges
+            Self::Endpoints
+                | Self::EndpointRanges
+                | Self::SourcedEndpointRanges
+                | Self::AddressRanges
+                | Self::PortRanges
         )
     }
 }
@@ -92,8 +97,13 @@ impl Display for SetKind {
             Self::AddressToChain => "ipv4_addr : verdict",
             Self::AddressToMark => "ipv4_addr : mark",
             Self::EndpointToEndpoint => "ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service",
+            Self::EndpointToChain => "ipv4_addr . inet_proto . inet_service : verdict",
+            // The number has no name among nft's types: it is told by an expression that gives one.
+            Self::SlotToEndpoint => "numgen inc mod 2 : ip daddr . th dport",
+            Self::BalancedToMark => "ipv4_addr . inet_proto . inet_service . ipv4_addr . inet_service : mark",
+            Self::StickyToEndpoint => "ipv4_addr : ipv4_addr . inet_service",
             Self::EndpointRangeToAddress => "ipv4_addr . inet_proto . inet_service : ipv4_addr",
-            Self::EndpointRanges => "ipv4_addr . inet_proto . inet_service",
+            Self::Endpoints | Self::EndpointRanges => "ipv4_addr . inet_proto . inet_service",
             Self::SourcedEndpointRanges => "ipv4_addr . ipv4_addr . inet_proto . inet_service",
             Self::AddressRanges => "ipv4_addr",
             Self::PortRanges => "inet_service",
@@ -103,9 +113,13 @@ impl Display for SetKind {
 
 impl Display for Set {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\t\ttype {}", self.kind)?;
+        let noun = if self.kind == SetKind::SlotToEndpoint { "typeof" } else { "type" };
+        writeln!(f, "\t\t{noun} {}", self.kind)?;
         if self.kind.has_ranges() {
             writeln!(f, "\t\tflags interval")?;
+        }
+        if self.kind.is_dynamic() {
+            writeln!(f, "\t\tsize {MOST_REMEMBERED}\n\t\tflags dynamic,timeout")?;
         }
         if self.elements.is_empty() {
             return Ok(());
@@ -122,6 +136,11 @@ impl Display for Key {
             Self::Address(address) => address.fmt(f),
             Self::Endpoint(address, protocol, port) => {
                 write!(f, "{address} . {} . {port}", Protocol(*protocol))
+            }
+            Self::Slot(number) => number.fmt(f),
+            Self::Balanced(Balanced { address, protocol, port, backend, backend_port }) => {
+                let protocol = Protocol(*protocol);
+                write!(f, "{address} . {protocol} . {port} . {backend} . {backend_port}")
             }
             Self::EndpointRange(address, protocol, first, last) => {
                 write!(f, "{address} . {} . {}", Protocol(*protocol), Range(first, last))
@@ -181,6 +200,7 @@ impl Display for Statement {
             Self::SourceNet(net) => write!(f, "ip saddr {net}"),
             Self::DestinationNet(net) => write!(f, "ip daddr {net}"),
             Self::SourceIn(set) => write!(f, "ip saddr @{set}"),
+            Self::SourceNotIn(set) => write!(f, "ip saddr != @{set}"),
             Self::DestinationIn(set) => write!(f, "ip daddr @{set}"),
             Self::DestinationPort(port) => write!(f, "th dport {port}"),
             Self::DestinationPortIn(set) => write!(f, "th dport @{set}"),
@@ -214,6 +234,24 @@ impl Display for Statement {
             Self::SnatTo(address) => write!(f, "snat ip to {address}"),
             Self::Masquerade => f.write_str("masquerade"),
             Self::JudgeByOriginalDestination(map) => write!(f, "ct original ip daddr vmap @{map}"),
+            Self::JudgeByDestinationEndpoint(map) => write!(f, "{ENDPOINT} vmap @{map}"),
+            Self::ConnectionsOver(count) => write!(f, "ct count over {count}"),
+            Self::DnatBySlot { pick, slots, map, sticky: None } => {
+                write!(f, "dnat ip to {} map @{map}", Picked(*pick, *slots))
+            }
+            // One look-up serves both, which nft has no words for; these are the nearest.
+            Self::DnatBySlot { pick, slots, map, sticky: Some(Sticky { map: sticky, seconds }) } => {
+                let slot = Picked(*pick, *slots);
+                write!(
+                    f,
+                    "update @{sticky} {{ ip saddr timeout {seconds}s : {slot} map @{map} }} dnat ip to that"
+                )
+            }
+            Self::DnatBySticky { sticky: Sticky { map, seconds }, backends } => write!(
+                f,
+                "{ENDPOINT} . ip saddr map @{map} map @{backends} {LIVE:#010x} \
+                 update @{map} {{ ip saddr timeout {seconds}s }} dnat ip to ip saddr map @{map}"
+            ),
             Self::RejectReset => f.write_str("reject with tcp reset"),
             Self::RejectProhibited => f.write_str("reject with icmpx admin-prohibited"),
             Self::Verdict(verdict) => verdict.fmt(f),
@@ -243,6 +281,19 @@ impl Display for ConntrackState {
         ];
         let set = names.iter().filter(|(state, _)| self.bits() & state.bits() != 0);
         f.write_str(&set.map(|(_, name)| *name).collect::<Vec<_>>().join(","))
+    }
+}
+
+/// The number of the slot that is picked.
+struct Picked(Pick, u32);
+
+impl Display for Picked {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self(Pick::Next, slots) => write!(f, "numgen inc mod {slots}"),
+            Self(Pick::Random, slots) => write!(f, "numgen random mod {slots}"),
+            Self(Pick::Source(seed), slots) => write!(f, "jhash ip saddr mod {slots} seed {seed:#x}"),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use vrouter::balancer::{BalancerError, Service, Snapshot, Statistics};
+use vrouter::balancer::{BalancerError, BalancerStatistics, Service, Snapshot, Statistics};
 use vrouter::config::Config;
 use vrouter::merge_patch;
 
@@ -45,9 +45,14 @@ impl House<'_> {
     pub(crate) fn run(test: impl FnOnce(&House<'_>) + Send) {
         let lab = lab();
         lab.inside("router", || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
             let state = tempfile::tempdir().unwrap();
-            let house = House { lab: &lab, runtime, service: Service::open(state.path()).unwrap() };
+            let service = {
+                let _on = runtime.enter();
+                Service::open(state.path()).unwrap()
+            };
+            let house = House { lab: &lab, runtime, service };
             test(&house);
             let House { runtime, service, .. } = house;
             runtime.block_on(service.close());
@@ -82,6 +87,16 @@ impl House<'_> {
 
     pub(crate) fn statistics(&self) -> Statistics {
         self.service.statistics()
+    }
+
+    /// The balancer `web`.
+    pub(crate) fn balancer(&self) -> BalancerStatistics {
+        self.statistics().balancers["web"].clone()
+    }
+
+    /// How many listeners are on their way out.
+    pub(crate) fn ending(&self) -> usize {
+        self.service.ending_listeners()
     }
 
     /// A client of the balancer on port 80.

@@ -18,8 +18,12 @@ fn an_edit_leaves_connections_where_they_are_and_holds_for_the_next_request() {
         house.serve(http(&[&two], json!({"limits": {"uri_bytes": 64}}))).unwrap();
         let answer = client.send(REQUEST).answer();
         assert_eq!(answer.field("x-backend"), two.address().to_string());
-        let counts = house.statistics().balancers.values().next().unwrap().traffic.clone();
-        assert_eq!((counts.connections, counts.requests[1]), (1, 2), "counts survive the edit");
+        let counts = house.balancer();
+        assert_eq!(
+            (counts.traffic.connections, counts.requests.unwrap().by_class[1]),
+            (1, 2),
+            "counts survive the edit"
+        );
         let long = format!("GET /{} HTTP/1.1\r\nHost: demo\r\n\r\n", "x".repeat(64));
         assert_eq!(client.send(long).answer().status, 414);
     });
@@ -35,22 +39,18 @@ fn a_listener_that_goes_lets_its_connections_finish() {
         assert_eq!(idle.send(REQUEST).answer().status, 200);
         busy.send("POST / HTTP/1.1\r\nHost: demo\r\nContent-Length: 4\r\n\r\nha");
         until("the request is under way", || {
-            house
-                .statistics()
-                .balancers
-                .values()
-                .any(|own| own.pools.values().any(|pool| pool.backends.values().any(|b| b.active > 0)))
-                .then_some(())
+            let pools = house.balancer().pools;
+            pools["main"].backends["b0"].traffic.current.eq(&1).then_some(())
         });
         house.apply(json!({})).unwrap();
         // Whoever waits for nothing is let go at once, and nobody new comes in.
         idle.is_closed();
         assert!(std::net::TcpStream::connect((VIP, 80)).is_err());
-        assert_eq!(house.statistics().ending_listeners, 1);
+        assert_eq!(house.ending(), 1);
         let answer = busy.send("lf").answer();
         assert_eq!((answer.text().as_str(), answer.field("connection")), ("4 octets", "close"));
         busy.is_closed();
-        until("nothing is left", || (house.statistics().ending_listeners == 0).then_some(()));
+        until("nothing is left", || (house.ending() == 0).then_some(()));
     });
 }
 
@@ -159,7 +159,7 @@ fn listeners_that_come_and_go_leave_nothing_behind() {
             house.apply(Value::Object(Default::default())).unwrap();
         };
         let rested = || {
-            until("nothing is left", || (house.statistics().ending_listeners == 0).then_some(()));
+            until("nothing is left", || (house.ending() == 0).then_some(()));
             backend.seen();
             possessions()
         };

@@ -70,10 +70,7 @@ fn a_client_that_is_slow_loses_its_place() {
         // An answer that nobody takes.
         let mut client = house.client();
         client.send("GET /big HTTP/1.1\r\nHost: demo\r\n\r\n");
-        until("the connection is over", || {
-            let traffic = house.statistics().balancers.values().next().unwrap().traffic.clone();
-            (traffic.current_connections == 0).then_some(())
-        });
+        until("the connection is over", || (house.balancer().traffic.current == 0).then_some(()));
     });
 }
 
@@ -109,8 +106,8 @@ fn connections_beyond_the_most_wait_for_their_turn() {
         assert_eq!(two.send(request).answer().status, 200);
         three.send(request);
         std::thread::sleep(Duration::from_millis(200));
-        let traffic = house.statistics().balancers.values().next().unwrap().traffic.clone();
-        assert_eq!((traffic.current_connections, traffic.requests[1]), (2, 2));
+        let (traffic, requests) = (house.balancer().traffic, house.balancer().requests.unwrap());
+        assert_eq!((traffic.current, requests.by_class[1]), (2, 2));
         drop(one);
         assert_eq!(three.answer().status, 200);
     });

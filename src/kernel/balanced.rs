@@ -1,0 +1,213 @@
+//! Connections of balancers that the kernel serves: how many each backend has, what went over them, and what went over those
+//! that ended. Read in place and added up as it comes, so that a million connections take no more memory than ten.
+//! Takes no part in a change. Called by status.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use bytes::BytesMut;
+use netlink_packet_netfilter::conntrack::ConntrackMessage;
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
+use rtnetlink::sys::{AsyncSocket as _, AsyncSocketExt as _, TokioSocket};
+
+use super::KernelError;
+use super::attribute::{attributes, u32_be};
+use super::netlink::{NETLINK_NETFILTER, Netlink, failed, messages};
+use crate::plan::facts::{Balanced, BalancedTotals, BalancedTraffic};
+
+/// Asks for connections (IPCTNL_MSG_CT_GET), and what is told of one that ended (IPCTNL_MSG_CT_DELETE of
+/// NFNL_SUBSYS_CTNETLINK).
+const IPCTNL_MSG_CT_GET: u8 = 1;
+const CONNECTION_ENDED: u16 = 1 << 8 | 2;
+/// Who hears of connections that end (NFNLGRP_CONNTRACK_DESTROY).
+const GROUP_DESTROY: u32 = 3;
+/// Attributes of a connection (`linux/netfilter/nfnetlink_conntrack.h`).
+const CTA_TUPLE_ORIG: u16 = 1;
+const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_STATUS: u16 = 3;
+const CTA_COUNTERS_ORIG: u16 = 9;
+const CTA_COUNTERS_REPLY: u16 = 10;
+const CTA_STATUS_MASK: u16 = 26;
+/// Of a tuple.
+const CTA_TUPLE_IP: u16 = 1;
+const CTA_TUPLE_PROTO: u16 = 2;
+const CTA_IP_V4_SRC: u16 = 1;
+const CTA_IP_V4_DST: u16 = 2;
+const CTA_PROTO_NUM: u16 = 1;
+const CTA_PROTO_SRC_PORT: u16 = 2;
+const CTA_PROTO_DST_PORT: u16 = 3;
+/// Of counters.
+const CTA_COUNTERS_BYTES: u16 = 2;
+/// The destination was translated (`nf_conntrack_common.h`: IPS_DST_NAT).
+const IPS_DST_NAT: u32 = 1 << 5;
+/// The length of `struct nfgenmsg`, before the attributes.
+const NFGENMSG: usize = 4;
+/// Events that may wait to be read; when more come, the kernel says so.
+const RECEIVE_BUFFER: usize = 4 << 20;
+/// The most that is read at once, and how often before what was read is told.
+const CHUNK: usize = 64 << 10;
+const CHUNKS: usize = 64;
+
+/// What backends have now, of the balancers that are meant by address, protocol and port.
+///
+/// # Errors
+/// The kernel does not answer.
+pub fn balanced(is_meant: impl Fn(Ipv4Addr, u8, u16) -> bool) -> Result<BalancedTotals, KernelError> {
+    let mut netlink = Netlink::open(NETLINK_NETFILTER)?;
+    // A kernel that cannot choose tells of all connections, and the same are found among them.
+    let attributes = vec![u32_be(CTA_STATUS, IPS_DST_NAT), u32_be(CTA_STATUS_MASK, IPS_DST_NAT)];
+    let request = ConntrackMessage::Other { message_type: IPCTNL_MSG_CT_GET, attributes };
+    let header = NetfilterHeader::new(NetfilterProtoFamily::IPv4, 0, 0);
+    let mut totals = BalancedTotals::new();
+    netlink.dump_each(NetfilterMessage::new(header, request), |payload| {
+        add(&mut totals, payload, &is_meant);
+    })?;
+    Ok(totals)
+}
+
+/// Hears of connections that ended.
+pub struct EndedConnections {
+    socket: TokioSocket,
+    buffer: BytesMut,
+}
+
+impl std::fmt::Debug for EndedConnections {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EndedConnections").finish_non_exhaustive()
+    }
+}
+
+/// Connections that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ended {
+    /// What went over them.
+    pub totals: BalancedTotals,
+    /// Whether more ended than could be told: totals are at least what they say.
+    pub lost: bool,
+}
+
+impl EndedConnections {
+    /// Listens. Has to be called in a runtime.
+    ///
+    /// # Errors
+    /// A socket cannot be had.
+    pub fn open() -> Result<Self, KernelError> {
+        let open = || -> io::Result<TokioSocket> {
+            let mut listening = TokioSocket::new(NETLINK_NETFILTER)?;
+            let socket = listening.socket_mut();
+            socket.bind_auto()?;
+            socket.set_rx_buf_sz(RECEIVE_BUFFER)?;
+            socket.add_membership(GROUP_DESTROY)?;
+            Ok(listening)
+        };
+        let socket = open().map_err(|error| failed("listen", &error))?;
+        Ok(Self { socket, buffer: BytesMut::with_capacity(CHUNK) })
+    }
+
+    /// Waits until connections ended, of the balancers that are meant by address, protocol and port, and tells all that
+    /// did by then.
+    ///
+    /// # Errors
+    /// The socket cannot be read.
+    pub async fn next(&mut self, is_meant: impl Fn(Ipv4Addr, u8, u16) -> bool) -> Result<Ended, KernelError> {
+        loop {
+            let mut ended = Ended::default();
+            self.buffer.clear();
+            self.buffer.reserve(CHUNK);
+            let mut read = self.socket.recv(&mut self.buffer).await.map(drop);
+            for _ in 0..CHUNKS {
+                match read {
+                    Ok(()) => {
+                        for (header, payload) in messages(&self.buffer) {
+                            if header.message_type == CONNECTION_ENDED {
+                                add(&mut ended.totals, payload, &is_meant);
+                            }
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => ended.lost = true,
+                    Err(error) => return Err(failed("listen", &error)),
+                }
+                self.buffer.clear();
+                self.buffer.reserve(CHUNK);
+                read = self.socket.socket_ref().recv(&mut self.buffer, libc::MSG_DONTWAIT).map(drop);
+            }
+            if ended != Ended::default() {
+                return Ok(ended);
+            }
+        }
+    }
+}
+
+/// Adds a connection to its backend's, if it is a balancer's that is meant.
+fn add(totals: &mut BalancedTotals, payload: &[u8], is_meant: impl Fn(Ipv4Addr, u8, u16) -> bool) {
+    let Some((balanced, traffic)) = connection(payload) else { return };
+    if is_meant(balanced.address, balanced.protocol, balanced.port) {
+        *totals.entry(balanced).or_default() += traffic;
+    }
+}
+
+/// Where a connection came in, where it went, and what went over it; nothing where its destination was not translated.
+fn connection(payload: &[u8]) -> Option<(Balanced, BalancedTraffic)> {
+    let (mut original, mut reply) = (None, None);
+    let mut traffic = BalancedTraffic { connections: 1, ..BalancedTraffic::default() };
+    for (kind, value) in attributes(payload.get(NFGENMSG..)?) {
+        match kind {
+            CTA_TUPLE_ORIG => original = tuple(value),
+            CTA_TUPLE_REPLY => reply = tuple(value),
+            CTA_COUNTERS_ORIG => traffic.received_bytes = octets(value),
+            CTA_COUNTERS_REPLY => traffic.sent_bytes = octets(value),
+            _ => {}
+        }
+    }
+    let (original, reply) = (original?, reply?);
+    let balanced = Balanced {
+        address: original.to,
+        protocol: original.protocol,
+        port: original.to_port,
+        backend: reply.from,
+        backend_port: reply.from_port,
+    };
+    let is_translated = (original.to, original.to_port) != (reply.from, reply.from_port);
+    is_translated.then_some((balanced, traffic))
+}
+
+/// Ends of a connection, as one side of it sends.
+struct Tuple {
+    from: Ipv4Addr,
+    to: Ipv4Addr,
+    protocol: u8,
+    from_port: u16,
+    to_port: u16,
+}
+
+/// Nothing where the protocol has no ports.
+fn tuple(value: &[u8]) -> Option<Tuple> {
+    let (mut addresses, mut ports) = (None, None);
+    for (kind, value) in attributes(value) {
+        match kind {
+            CTA_TUPLE_IP => {
+                let address = |wanted| find(value, wanted).map(<Ipv4Addr as From<[u8; 4]>>::from);
+                addresses = Some((address(CTA_IP_V4_SRC)?, address(CTA_IP_V4_DST)?));
+            }
+            CTA_TUPLE_PROTO => {
+                let port = |wanted| find(value, wanted).map(u16::from_be_bytes);
+                let [protocol] = find(value, CTA_PROTO_NUM)?;
+                ports = Some((protocol, port(CTA_PROTO_SRC_PORT)?, port(CTA_PROTO_DST_PORT)?));
+            }
+            _ => {}
+        }
+    }
+    let ((from, to), (protocol, from_port, to_port)) = (addresses?, ports?);
+    Some(Tuple { from, to, protocol, from_port, to_port })
+}
+
+fn octets(counters: &[u8]) -> u64 {
+    find(counters, CTA_COUNTERS_BYTES).map(u64::from_be_bytes).unwrap_or_default()
+}
+
+/// The value of an attribute that is so long.
+fn find<const LENGTH: usize>(buffer: &[u8], wanted: u16) -> Option<[u8; LENGTH]> {
+    let (_, value) = attributes(buffer).find(|(kind, _)| *kind == wanted)?;
+    value.try_into().ok()
+}
