@@ -17,6 +17,7 @@
 
 mod appliance;
 mod balanced;
+mod balancer;
 mod dhcp;
 mod dns;
 mod kernel;

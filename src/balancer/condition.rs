@@ -1,0 +1,68 @@
+//! Which backend is meant, and how it does: plain values. Called by `backend.rs`, and by whoever shows or keeps them.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::config::Id;
+
+/// Which backend.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    /// Its balancer.
+    pub balancer: Id,
+    /// Its pool.
+    pub pool: Id,
+    /// Its own id.
+    pub backend: Id,
+    /// Where it is.
+    pub endpoint: SocketAddrV4,
+}
+
+/// What health checks say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Health {
+    /// Nothing yet.
+    Unknown,
+    /// Well.
+    Up,
+    /// Not well.
+    Down,
+}
+
+impl Health {
+    /// The word for status.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// What health checks say, why, and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// How it does.
+    pub health: Health,
+    /// Why.
+    pub reason: Arc<str>,
+    /// Since when it is so.
+    pub since: Timestamp,
+}
+
+/// How a backend stands among those of its pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// It is well, or nobody asks.
+    Live,
+    /// It came to others that are at work, and nobody knows yet how it does.
+    Newcomer,
+    /// It rests after failures.
+    Resting,
+    /// It is down.
+    Dead,
+}

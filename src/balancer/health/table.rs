@@ -1,0 +1,432 @@
+//! Which backends are watched, how each is, and who is asked next. Pure: time and chance are arguments.
+//!
+//! An edit costs what it changes: balancers that stay the same are not looked at. Called by `checker.rs`, which holds it
+//! behind a lock.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use imbl::ordmap::DiffItem;
+use tokio::sync::mpsc;
+
+use super::drain::Drains;
+use super::passive::{Passive, Seen};
+use super::state::{Condition, Outcome, State, Thresholds};
+use crate::clock::Timestamp;
+use crate::config::load_balancer::LoadBalancer;
+use crate::config::pool::HealthCheck;
+use crate::config::{Config, Id};
+use crate::plan::facts::Balanced;
+use crate::plan::{Availability, BackendName};
+
+/// Backends that come in one change are first asked one after the other, this far apart: a thousand in half a second.
+const STAGGER: Duration = Duration::from_micros(500);
+/// How long after a check began a failed connection may bring the next one about.
+const HASTE: Duration = Duration::from_secs(1);
+
+/// How a backend is, for status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendHealth {
+    /// Whether it is well, why that is believed, and since when.
+    pub state: State,
+    /// The last check; none before the first.
+    pub last: Option<LastCheck>,
+}
+
+/// A check that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastCheck {
+    /// When it ended.
+    pub at: Timestamp,
+    /// How long it took.
+    pub took: Duration,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// A check to be made now.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// The entry that it is for.
+    pub(super) number: u64,
+    /// Where the backend is asked.
+    pub(super) endpoint: SocketAddrV4,
+    /// How.
+    pub(super) check: Arc<HealthCheck>,
+}
+
+/// What became of a backend: its condition is another, or the reason for it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The backend.
+    pub name: BackendName,
+    /// Where it is.
+    pub endpoint: SocketAddrV4,
+    /// Its condition before.
+    pub from: Condition,
+    /// What is known of it now.
+    pub state: State,
+}
+
+/// What is known from before a restart.
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
+    pub(super) states: HashMap<BackendName, RememberedState>,
+    pub(super) drains: Vec<(Balanced, Timestamp)>,
+}
+
+/// What was known of one backend, and under which endpoint and check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RememberedState {
+    pub(super) endpoint: SocketAddrV4,
+    pub(super) check: u64,
+    pub(super) state: State,
+}
+
+/// What changed and is not stored yet.
+#[derive(Debug, Default)]
+pub(super) struct Unstored {
+    pub(super) names: BTreeSet<BackendName>,
+    pub(super) drains: BTreeSet<Balanced>,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: BackendName,
+    /// The backend's own endpoint; its check may go to another port.
+    pub(super) endpoint: SocketAddrV4,
+    asked_at: SocketAddrV4,
+    check: Arc<HealthCheck>,
+    /// A digest of the check, by which a restart knows it again.
+    pub(super) digest: u64,
+    pub(super) state: State,
+    last: Option<LastCheck>,
+    began: Option<Instant>,
+    under_way: bool,
+    next: Instant,
+    passive: Arc<Passive>,
+}
+
+/// The table.
+#[derive(Debug)]
+pub(super) struct Table {
+    config: Config,
+    entries: HashMap<u64, Entry>,
+    /// The entries' numbers by balancer, and by pool and backend within it.
+    numbers: BTreeMap<Id, BTreeMap<(Id, Id), u64>>,
+    due: BTreeSet<(Instant, u64)>,
+    next_number: u64,
+    availability: Availability,
+    drains: Drains,
+    remembered: HashMap<BackendName, RememberedState>,
+    unstored: Unstored,
+    seen: mpsc::Sender<Seen>,
+}
+
+/// A pool's check with what it takes to watch a backend by it.
+struct Watch<'a> {
+    check: Arc<HealthCheck>,
+    digest: u64,
+    now: Instant,
+    wall: Timestamp,
+    balancer: &'a Id,
+    pool: &'a Id,
+}
+
+impl Table {
+    pub(super) fn new(remembered: Remembered, seen: mpsc::Sender<Seen>, wall: Timestamp) -> Self {
+        let drains = Drains::remembered(remembered.drains, wall);
+        // The first plan is made before anything is configured here: whoever was down has no connections from the start.
+        let down = remembered.states.iter().filter(|(_, known)| known.state.condition == Condition::Down);
+        let availability = Availability {
+            down: down.map(|(name, _)| name.clone()).collect(),
+            draining: drains.iter().map(|(balanced, _)| balanced).collect(),
+            ..Availability::default()
+        };
+        Self {
+            config: Config::default(),
+            entries: HashMap::new(),
+            numbers: BTreeMap::new(),
+            due: BTreeSet::new(),
+            next_number: 0,
+            availability,
+            drains,
+            remembered: remembered.states,
+            unstored: Unstored::default(),
+            seen,
+        }
+    }
+
+    /// Watches what a configuration says, from `now` on.
+    pub(super) fn apply(&mut self, config: &Config, now: Instant, wall: Timestamp) {
+        let before = std::mem::replace(&mut self.config, config.clone());
+        let next = Arc::new(std::mem::take(&mut self.availability)).following(&before, config);
+        self.availability = Arc::unwrap_or_clone(next);
+        let touched = self.drains.follow(&self.availability, &before, config, wall);
+        self.unstored.drains.extend(touched);
+        let mut first = now;
+        for item in before.load_balancers().diff(config.load_balancers()) {
+            match item {
+                DiffItem::Add(id, new) => self.watch(id, new, &mut first, wall),
+                DiffItem::Remove(id, _) => self.forget(id, None),
+                DiffItem::Update { old: (id, old), new: (_, new) } => {
+                    if old.pools != new.pools {
+                        self.forget(id, Some(new));
+                        self.watch(id, new, &mut first, wall);
+                    }
+                }
+            }
+        }
+        // What nobody asked for by now is of another configuration.
+        for (name, _) in self.remembered.drain() {
+            self.availability.down.remove(&name);
+        }
+    }
+
+    /// Forgets the backends of a balancer that are not watched any more by what it is now.
+    fn forget(&mut self, balancer: &Id, now: Option<&LoadBalancer>) {
+        let watched = |pool: &Id, backend: &Id| {
+            let pool = now.and_then(|balancer| balancer.pools.get(pool));
+            pool.is_some_and(|pool| pool.health_check.is_some() && pool.backends.contains_key(backend))
+        };
+        let own = self.numbers.get(balancer).into_iter().flat_map(BTreeMap::keys);
+        let gone: Vec<BackendName> = own
+            .filter(|(pool, backend)| !watched(pool, backend))
+            .map(|(pool, backend)| BackendName {
+                balancer: balancer.clone(),
+                pool: pool.clone(),
+                backend: backend.clone(),
+            })
+            .collect();
+        for name in gone {
+            self.remove(&name);
+        }
+        if now.is_none() {
+            self.numbers.remove(balancer);
+        }
+    }
+
+    fn remove(&mut self, name: &BackendName) -> Option<Entry> {
+        let own = self.numbers.get_mut(&name.balancer)?;
+        let number = own.remove(&(name.pool.clone(), name.backend.clone()))?;
+        self.availability.down.remove(name);
+        self.unstored.names.insert(name.clone());
+        let entry = self.entries.remove(&number)?;
+        self.due.remove(&(entry.next, number));
+        Some(entry)
+    }
+
+    /// Watches the backends of a balancer; those that are watched already and did not change are left alone.
+    fn watch(&mut self, balancer: &Id, new: &LoadBalancer, first: &mut Instant, wall: Timestamp) {
+        for (pool, content) in new.pools.iter() {
+            let Some(check) = &content.health_check else { continue };
+            let digest = super::store::digest(check);
+            let mut shared: Option<Arc<HealthCheck>> = None;
+            for (backend, wanted) in content.backends.iter() {
+                let (endpoint, asked_at) = (wanted.endpoint(), check.endpoint(wanted));
+                let name =
+                    BackendName { balancer: balancer.clone(), pool: pool.clone(), backend: backend.clone() };
+                let known = self.entry(&name);
+                if known.is_some_and(|known| known.endpoint == endpoint && *known.check == *check) {
+                    continue;
+                }
+                let check = shared.get_or_insert_with(|| Arc::new(check.clone())).clone();
+                let watch = Watch { check, digest, now: *first, wall, balancer, pool };
+                self.add(backend, endpoint, asked_at, &watch);
+                *first += STAGGER;
+            }
+        }
+    }
+
+    fn add(&mut self, backend: &Id, endpoint: SocketAddrV4, asked_at: SocketAddrV4, watch: &Watch<'_>) {
+        let Watch { check, digest, now, wall, balancer, pool } = watch;
+        let name =
+            BackendName { balancer: (*balancer).clone(), pool: (*pool).clone(), backend: backend.clone() };
+        let before = self.remove(&name).filter(|before| before.endpoint == endpoint);
+        let stored = self.remembered.remove(&name).filter(|stored| stored.endpoint == endpoint);
+        // Another check has to prove it anew, but who was down is not trusted before.
+        let state = match (before, stored) {
+            (Some(before), _) => before.state.unproven(),
+            (None, Some(stored)) if stored.check == *digest || stored.state.condition == Condition::Down => {
+                stored.state
+            }
+            _ => State::unknown(*wall),
+        };
+        if state.condition == Condition::Down {
+            self.availability.down.insert(name.clone());
+        } else {
+            self.availability.down.remove(&name);
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        let passive = Arc::new(Passive::new(number, self.seen.clone()));
+        self.due.insert((*now, number));
+        let own = self.numbers.entry(name.balancer.clone()).or_default();
+        own.insert((name.pool.clone(), name.backend.clone()), number);
+        self.unstored.names.insert(name.clone());
+        let (check, digest) = (check.clone(), *digest);
+        let entry = Entry {
+            name,
+            endpoint,
+            asked_at,
+            check,
+            digest,
+            state,
+            last: None,
+            began: None,
+            under_way: false,
+            next: *now,
+            passive,
+        };
+        self.entries.insert(number, entry);
+    }
+
+    /// The checks that are to be made now, so many at most. Each is under way until [`Table::done`] is told of it.
+    pub(super) fn due(&mut self, now: Instant, room: usize) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        while jobs.len() < room {
+            let Some((at, number)) = self.due.first().copied().filter(|(at, _)| *at <= now) else { break };
+            self.due.remove(&(at, number));
+            if let Some(entry) = self.entries.get_mut(&number) {
+                entry.began = Some(now);
+                entry.under_way = true;
+                jobs.push(Job { number, endpoint: entry.asked_at, check: entry.check.clone() });
+            }
+        }
+        jobs
+    }
+
+    /// When the next check is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the outcome of a check. The next one begins an interval after this one did, or now if that is over.
+    pub(super) fn done(
+        &mut self,
+        number: u64,
+        outcome: Outcome,
+        now: Instant,
+        wall: Timestamp,
+        chance: u64,
+    ) -> Option<Turn> {
+        let entry = self.entries.get_mut(&number).filter(|entry| entry.under_way)?;
+        let began = entry.began.unwrap_or(now);
+        entry.under_way = false;
+        entry.next = (began + interval(&entry.check, chance)).max(now);
+        self.due.insert((entry.next, number));
+        let took = now.duration_since(began);
+        entry.last = Some(LastCheck { at: wall, took, outcome: outcome.clone() });
+        if matches!(outcome, Outcome::Well(_)) {
+            entry.passive.succeeded();
+        }
+        let thresholds = Thresholds::from(&*entry.check);
+        self.turn(number, |state| state.next(outcome, thresholds, wall))
+    }
+
+    /// Takes a failed connection: the next check comes soon, and so many in a row need none.
+    pub(super) fn seen(&mut self, seen: Seen, now: Instant, wall: Timestamp) -> Option<Turn> {
+        let entry = self.entries.get_mut(&seen.number)?;
+        let soon = entry.began.map_or(now, |began| (began + HASTE).max(now));
+        if !entry.under_way && soon < entry.next {
+            self.due.remove(&(entry.next, seen.number));
+            entry.next = soon;
+            self.due.insert((soon, seen.number));
+        }
+        if seen.failures < entry.check.unhealthy_threshold {
+            return None;
+        }
+        let reason = Cow::Owned(format!("connections of clients: {}", seen.reason));
+        self.turn(seen.number, |state| state.condemned(reason, wall))
+    }
+
+    /// Changes what is known of a backend, and what follows from it.
+    fn turn(&mut self, number: u64, next: impl FnOnce(State) -> State) -> Option<Turn> {
+        let entry = self.entries.get_mut(&number)?;
+        let state = next(entry.state.clone());
+        let before = std::mem::replace(&mut entry.state, state.clone());
+        let (from, to) = (before.condition, state.condition);
+        if from != to {
+            if to == Condition::Down {
+                self.availability.down.insert(entry.name.clone());
+            } else {
+                self.availability.down.remove(&entry.name);
+            }
+            self.unstored.names.insert(entry.name.clone());
+        } else if before.reason == state.reason {
+            return None;
+        }
+        Some(Turn { name: entry.name.clone(), endpoint: entry.endpoint, from, state })
+    }
+
+    /// Ends what drained for long enough.
+    pub(super) fn expire(&mut self, wall: Timestamp) {
+        let over = self.drains.expire(&mut self.availability, wall);
+        self.unstored.drains.extend(over);
+    }
+
+    /// Whether anything drains.
+    pub(super) fn drains(&self) -> &Drains {
+        &self.drains
+    }
+
+    /// What is to be published.
+    pub(super) const fn availability(&self) -> &Availability {
+        &self.availability
+    }
+
+    /// How a backend is; nothing where it is not checked.
+    pub(super) fn health(&self, name: &BackendName) -> Option<BackendHealth> {
+        let entry = self.entry(name)?;
+        Some(BackendHealth { state: entry.state.clone(), last: entry.last.clone() })
+    }
+
+    /// What is known of a backend; nothing where it is not checked.
+    pub(super) fn entry(&self, name: &BackendName) -> Option<&Entry> {
+        let own = self.numbers.get(&name.balancer)?;
+        self.entries.get(own.get(&(name.pool.clone(), name.backend.clone()))?)
+    }
+
+    /// All backends that are checked.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.numbers.values().flat_map(BTreeMap::values).filter_map(|number| self.entries.get(number))
+    }
+
+    /// What connections of clients tell of a backend is told to this; nothing where it is not checked.
+    pub(super) fn passive(&self, name: &BackendName) -> Option<Arc<Passive>> {
+        self.entry(name).map(|entry| entry.passive.clone())
+    }
+
+    /// How much there is to be stored.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len() + self.drains.iter().count()
+    }
+
+    /// Puts back what could not be stored.
+    pub(super) fn put_back(&mut self, unstored: Unstored) {
+        self.unstored.names.extend(unstored.names);
+        self.unstored.drains.extend(unstored.drains);
+    }
+
+    /// What changed since this was called last.
+    pub(super) fn take_unstored(&mut self) -> Unstored {
+        std::mem::take(&mut self.unstored)
+    }
+}
+
+impl Unstored {
+    /// Whether there is nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.drains.is_empty()
+    }
+}
+
+/// How long between the beginnings of two checks: as configured, give or take what chance says.
+fn interval(check: &HealthCheck, chance: u64) -> Duration {
+    let interval = u64::from(check.interval_seconds) * 1000;
+    let spread = interval * u64::from(check.jitter_percent.min(50)) / 100;
+    Duration::from_millis(interval - spread + chance % (2 * spread + 1))
+}
