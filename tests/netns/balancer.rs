@@ -1,3 +1,4 @@
 //! Balancers with real sockets.
 
 mod health;
+mod relay;
