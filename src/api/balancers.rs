@@ -10,7 +10,7 @@ use crate::balancer::{BalancerStatistics, Statistics};
 
 /// GET `/v1/balancers`.
 pub(super) async fn all(State(context): State<Context>) -> Json<Statistics> {
-    Json(context.services.balancer_statistics())
+    Json(context.services.balancer().statistics())
 }
 
 /// GET `/v1/balancers/{id}`.
@@ -19,7 +19,7 @@ pub(super) async fn one(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<BalancerStatistics>, Problem> {
     let Path(id) = id.map_err(|error| Problem::bad_request(error.body_text()))?;
-    let mut statistics = context.services.balancer_statistics();
+    let mut statistics = context.services.balancer().statistics();
     // What is no id is the id of nothing.
     let found = statistics.balancers.remove(id.as_str());
     found.map(Json).ok_or_else(|| Problem::not_found(format!("there is no balancer `{id}`")))

@@ -14,15 +14,23 @@ use super::pool::Listed;
 use super::site::{Site, check_name};
 use super::statistics::{
     BackendState, BackendStatistics, BalancerState, BalancerStatistics, CertificateStatistics,
-    PoolStatistics, Statistics, Traffic,
+    PoolStatistics, Statistics, Traffic, balancer_state, pool_state,
 };
 use crate::clock::Timestamp;
 use crate::config::load_balancer::{BalancerProtocol, LoadBalancer};
 use crate::config::{Config, Id, pool};
 use crate::plan::BackendName;
 
-/// How each balancer was when somebody asked last, and since when.
-pub(super) type Seen = BTreeMap<Id, (BalancerState, Timestamp)>;
+/// How each balancer, and each of its pools, was when somebody asked last, and since when.
+#[derive(Debug, Default)]
+pub(super) struct Seen(BTreeMap<Id, (Since, BTreeMap<Id, Since>)>);
+
+type Since = (BalancerState, Timestamp);
+
+/// Since when a state is so, given what was seen before.
+fn since(before: Option<Since>, state: BalancerState, at: Timestamp) -> Timestamp {
+    before.filter(|(before, _)| *before == state).map_or(at, |(_, since)| since)
+}
 
 /// What a report is made of, besides the balancers themselves.
 pub(super) struct Report<'a> {
@@ -43,7 +51,7 @@ impl Report<'_> {
         sites: &BTreeMap<Id, Arc<Site>>,
         seen: &mut Seen,
     ) -> Statistics {
-        seen.retain(|id, _| config.load_balancers().contains_key(id));
+        seen.0.retain(|id, _| config.load_balancers().contains_key(id));
         let balancers = config.load_balancers().iter().map(|(id, balancer)| {
             let statistics = self.balancer(id, balancer, sites.get(id).map(|site| &**site), seen);
             (id.clone(), statistics)
@@ -71,36 +79,38 @@ impl Report<'_> {
         site: Option<&Site>,
         seen: &mut Seen,
     ) -> BalancerStatistics {
+        let (before, pools_before) =
+            seen.0.remove(id).map_or((None, BTreeMap::new()), |(own, pools)| (Some(own), pools));
+        let pool =
+            |name: &Id, backends: BTreeMap<Id, BackendStatistics>, (queued, queue_failures): (u64, u64)| {
+                let (state, reason) = pool_state(&backends);
+                let since = since(pools_before.get(name).copied(), state, self.at);
+                PoolStatistics { state, reason, since, queued, queue_failures, backends }
+            };
         let pools: BTreeMap<Id, PoolStatistics> = match site {
             Some(site) => site
                 .pools
                 .iter()
-                .map(|(name, pool)| {
+                .map(|(name, own)| {
                     let wanted = balancer.pools.get(name);
-                    let listed = pool.pool.backends();
+                    let listed = own.pool.backends();
                     let backends = listed.iter().map(|listed| {
                         (listed.backend.name().backend.clone(), self.backend(listed, wanted, balancer))
                     });
-                    let statistics = PoolStatistics {
-                        queued: pool.pool.waiting() as u64,
-                        queue_failures: pool.count_unserved(),
-                        backends: backends.collect(),
-                    };
-                    (name.clone(), statistics)
+                    let queue = (own.pool.waiting() as u64, own.count_unserved());
+                    (name.clone(), pool(name, backends.collect(), queue))
                 })
                 .collect(),
             None => balancer
                 .pools
                 .iter()
-                .map(|(name, pool)| (name.clone(), self.kernel_pool(id, name, pool)))
+                .map(|(name, own)| (name.clone(), pool(name, self.kernel_pool(id, name, own), (0, 0))))
                 .collect(),
         };
         let (state, reason) = self.state(id, balancer, site, &pools);
-        let since = match seen.get(id) {
-            Some((before, since)) if *before == state => *since,
-            _ => self.at,
-        };
-        seen.insert(id.clone(), (state, since));
+        let since = since(before, state, self.at);
+        let seen_pools = pools.iter().map(|(name, pool)| (name.clone(), (pool.state, pool.since))).collect();
+        seen.0.insert(id.clone(), ((state, since), seen_pools));
         BalancerStatistics {
             endpoint: balancer.endpoint(),
             protocol: match balancer.protocol {
@@ -133,24 +143,7 @@ impl Report<'_> {
         if site.is_some() && !self.listening.contains(&balancer.endpoint()) {
             return (BalancerState::Down, Some("nobody listens".to_owned()));
         }
-        let serves =
-            |backend: &BackendStatistics| matches!(backend.state, BackendState::Up | BackendState::Unchecked);
-        let dead = pools.iter().find(|(_, pool)| !pool.backends.values().any(serves));
-        let all_dead = !pools.is_empty() && pools.values().all(|pool| !pool.backends.values().any(serves));
-        if all_dead {
-            return (BalancerState::Down, Some("no backend is up".to_owned()));
-        }
-        if let Some((name, _)) = dead {
-            return (BalancerState::Degraded, Some(format!("no backend of pool {name} is up")));
-        }
-        let ill = |backend: &&BackendStatistics| {
-            matches!(backend.state, BackendState::Down | BackendState::Ejected)
-        };
-        match pools.values().flat_map(|pool| pool.backends.values()).filter(ill).count() {
-            0 => (BalancerState::Up, None),
-            1 => (BalancerState::Degraded, Some("1 backend is down".to_owned())),
-            count => (BalancerState::Degraded, Some(format!("{count} backends are down"))),
-        }
+        balancer_state(pools)
     }
 
     fn backend(
@@ -202,7 +195,7 @@ impl Report<'_> {
     }
 
     /// A pool that the kernel serves: what is known of it is what checks say.
-    fn kernel_pool(&self, balancer: &Id, id: &Id, pool: &pool::Pool) -> PoolStatistics {
+    fn kernel_pool(&self, balancer: &Id, id: &Id, pool: &pool::Pool) -> BTreeMap<Id, BackendStatistics> {
         let backends = pool.backends.iter().map(|(backend, wanted)| {
             let name = BackendName { balancer: balancer.clone(), pool: id.clone(), backend: backend.clone() };
             let known = self.checker.health(&name);
@@ -230,6 +223,6 @@ impl Report<'_> {
             };
             (backend.clone(), statistics)
         });
-        PoolStatistics { queued: 0, queue_failures: 0, backends: backends.collect() }
+        backends.collect()
     }
 }

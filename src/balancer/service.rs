@@ -21,7 +21,7 @@ use super::http::upstream;
 use super::report::{Report, Seen};
 use super::site::Site;
 use super::snapshot::Snapshot;
-use super::statistics::Statistics;
+use super::statistics::{Overview, Statistics};
 use super::tls::TlsError;
 use super::worker::Workers;
 use crate::clock;
@@ -227,6 +227,12 @@ impl Service {
             Report { checker: &self.checker, listening, reasons, now: clock::moment(), at: clock::now() };
         let mut seen = self.seen.lock();
         report.statistics(&config, &sites, &mut seen)
+    }
+
+    /// How balancers do, without what they count.
+    #[must_use]
+    pub fn overview(&self) -> Overview {
+        self.statistics().overview()
     }
 
     /// Who is down and what drains, for both ways of balancing; it changes by itself.

@@ -43,7 +43,7 @@ impl Reporter {
     pub fn status(&self) -> Status {
         let published = self.handle.published();
         let (dhcp, dns) = (self.services.dhcp().status(), self.services.dns().status());
-        let balancers = &self.services.balancer_overview();
+        let balancers = &self.services.balancer().overview();
         let counters = (self.counters)();
         // Whoever panicked while holding it left whole values behind.
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);

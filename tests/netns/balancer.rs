@@ -7,5 +7,6 @@ pub(crate) mod house;
 mod http2;
 mod life;
 mod limits;
+mod relay;
 mod smuggling;
 mod tls;

@@ -4,7 +4,6 @@
 //! backends, and how a balancer does from its pools: [`pool_state`] and [`balancer_state`] say how. Called by the service,
 //! which fills all of it in, and by the status room.
 
-mod configured;
 mod state;
 
 use std::collections::BTreeMap;

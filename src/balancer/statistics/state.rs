@@ -70,25 +70,57 @@ pub(crate) fn some(all: impl Iterator<Item = String>) -> (String, usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::configured::tests::statistics;
     use super::*;
+    use crate::balancer::statistics::Traffic;
+    use crate::clock::Timestamp;
+
+    fn backend(state: BackendState) -> BackendStatistics {
+        BackendStatistics {
+            endpoint: "10.1.1.20:80".parse().unwrap(),
+            weight: 100,
+            backup: false,
+            state,
+            reason: "well".to_owned(),
+            since: Timestamp::from_seconds(7),
+            checked: None,
+            check_ms: None,
+            traffic: Traffic::default(),
+            failures: 0,
+            retries: 0,
+            requests: None,
+        }
+    }
+
+    fn pool(backends: &[(&str, BackendState)]) -> PoolStatistics {
+        let id = |id: &str| id.parse::<Id>().unwrap();
+        let backends = backends.iter().map(|(name, state)| (id(name), backend(*state))).collect();
+        let (state, reason) = pool_state(&backends);
+        let since = Timestamp::from_seconds(7);
+        PoolStatistics { state, reason, since, queued: 0, queue_failures: 0, backends }
+    }
 
     #[test]
     fn a_balancer_does_as_its_pools_and_these_as_their_backends() {
-        let mut web = statistics().balancers["web"].clone();
+        use BackendState::{Disabled, Unchecked, Up};
+        let id = |id: &str| id.parse::<Id>().unwrap();
+        let mut pools = BTreeMap::from([
+            (id("app"), pool(&[("a", Unchecked), ("b", Disabled), ("c", Unchecked)])),
+            (id("api"), pool(&[("a", Up)])),
+        ]);
+        assert_eq!(balancer_state(&pools), (BalancerState::Up, None));
         let mut after = |pool: &str, backend: &str, state: BackendState| {
-            let pool = web.pools.get_mut(pool).unwrap();
+            let pool = pools.get_mut(pool).unwrap();
             let one = pool.backends.get_mut(backend).unwrap();
             (one.state, one.reason) = (state, "refused".to_owned());
             (pool.state, pool.reason) = pool_state(&pool.backends);
-            balancer_state(&web.pools)
+            balancer_state(&pools)
         };
         let (state, why) = after("app", "a", BackendState::Down);
         assert_eq!(state, BalancerState::Degraded);
         assert_eq!(why.unwrap(), "pool `app` is degraded, 1 of 3 backends: `a` is down (refused)");
         // A backend that somebody takes out is not missed, but without another one nobody is served.
         assert_eq!(after("app", "a", BackendState::Draining).0, BalancerState::Up);
-        let (state, why) = after("app", "c", BackendState::Disabled);
+        let (state, why) = after("app", "c", Disabled);
         assert_eq!(state, BalancerState::Degraded);
         assert_eq!(why.unwrap(), "pool `app` is down, no backend takes anything new");
         assert_eq!(after("api", "a", BackendState::Ejected).0, BalancerState::Down);

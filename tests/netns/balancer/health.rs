@@ -1,6 +1,6 @@
 //! Health checks of backends that answer, refuse, keep silent, or cannot make up their mind.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use vrouter::plan::BackendName;
 use crate::lab::{Lab, until};
 
 /// A namespace in which every address of 10.1.0.0/16 is at home, and all backends with them.
-fn site() -> Lab {
+pub(super) fn site() -> Lab {
     let mut lab = Lab::new();
     lab.namespace("router");
     lab.ok("router", "ip route add local 10.1.0.0/16 dev lo");
@@ -105,12 +105,12 @@ struct Web {
 
 impl Web {
     fn serve(at: &str) -> Self {
-        let listener = TcpListener::bind(at).unwrap();
+        let listener = listen_for_many(at);
         let web = Self { status: Arc::new(AtomicU16::new(200)), requests: Arc::default() };
         let (status, requests) = (web.status.clone(), web.requests.clone());
         thread::spawn(move || {
             let mut silent = Vec::new();
-            while let Ok((mut stream, from)) = listener.accept() {
+            while let Some((mut stream, from)) = accept(&listener) {
                 let mut text = [0; 2048];
                 let length = stream.read(&mut text).unwrap_or(0);
                 let text = String::from_utf8_lossy(&text[..length]).into_owned();
@@ -182,118 +182,116 @@ fn a_flapping_backend_is_followed_with_its_reasons() {
     });
 }
 
+/// One server for each kind of check, and those that say nothing.
+fn servers() -> (Web, TcpListener, UdpSocket) {
+    let web = Web::serve("10.1.0.20:80");
+    let silent = TcpListener::bind("10.1.0.20:81").unwrap();
+    let banner = TcpListener::bind("10.1.0.20:25").unwrap();
+    thread::spawn(move || {
+        for stream in banner.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.write_all(b"220 mail.dem");
+            thread::sleep(Duration::from_millis(50));
+            let _ = stream.write_all(b"o.local ESMTP\r\n");
+        }
+    });
+    let echo = UdpSocket::bind("10.1.0.20:53").unwrap();
+    thread::spawn(move || {
+        let mut datagram = [0; 100];
+        while let Ok((length, from)) = echo.recv_from(&mut datagram) {
+            let _ = echo.send_to(&datagram[..length], from);
+        }
+    });
+    let mute = UdpSocket::bind("10.1.0.20:54").unwrap();
+    serve_tls("10.1.0.20:443", "www.demo.local");
+    (web, silent, mute)
+}
+
+/// Kinds of checks, each by the name of its pool, with the port that is asked and what comes of it.
+fn cases() -> Vec<(&'static str, u16, Value, Condition, &'static str)> {
+    vec![
+        ("tcp", 80, json!({"type": "tcp"}), Condition::Up, "connected"),
+        ("refused", 9, json!({"type": "tcp"}), Condition::Down, "connection refused"),
+        (
+            "greeting",
+            25,
+            json!({"type": "tcp", "expect": "220 mail.demo.local"}),
+            Condition::Up,
+            "the expected answer",
+        ),
+        (
+            "other",
+            25,
+            json!({"type": "tcp", "expect": "220 news"}),
+            Condition::Down,
+            "not the expected answer",
+        ),
+        (
+            "mute",
+            81,
+            json!({"type": "tcp", "send": "?", "expect": "!"}),
+            Condition::Down,
+            "no answer within 1 s",
+        ),
+        ("body", 80, json!({"type": "http", "expected_body": "is well"}), Condition::Up, "http: status 200"),
+        (
+            "behind",
+            80,
+            json!({"type": "http", "expected_body": "end of it"}),
+            Condition::Down,
+            "http: the body lacks the expected text",
+        ),
+        (
+            "status",
+            80,
+            json!({"type": "http", "expected_status": ["404"]}),
+            Condition::Down,
+            "http: status 200",
+        ),
+        ("https", 443, json!({"type": "https", "host": "www.demo.local"}), Condition::Up, "http: status 200"),
+        ("tls", 443, json!({"type": "tls", "host": "www.demo.local"}), Condition::Up, "TLS 1.3"),
+        (
+            "othername",
+            443,
+            json!({"type": "tls", "host": "elsewhere.local"}),
+            Condition::Down,
+            "tls: received fatal alert: AccessDenied",
+        ),
+        (
+            "plain",
+            25,
+            json!({"type": "tls"}),
+            Condition::Down,
+            "tls: received corrupt message of type InvalidContentType",
+        ),
+        (
+            "echo",
+            53,
+            json!({"type": "udp", "send": "ping", "expect": "pi"}),
+            Condition::Up,
+            "the expected answer",
+        ),
+        ("answer", 53, json!({"type": "udp", "send": "ping"}), Condition::Up, "an answer"),
+        ("shut", 9, json!({"type": "udp", "send": "ping"}), Condition::Down, "connection refused"),
+        ("quiet", 54, json!({"type": "udp", "send": "ping"}), Condition::Up, "no refusal within 1 s"),
+        (
+            "late",
+            54,
+            json!({"type": "udp", "send": "ping", "expect": "pong"}),
+            Condition::Down,
+            "no answer within 1 s",
+        ),
+    ]
+}
+
 #[test]
 fn every_kind_of_check_says_why() {
     let lab = site();
     lab.inside("router", || {
-        let _web = Web::serve("10.1.0.20:80");
-        let _silent = TcpListener::bind("10.1.0.20:81").unwrap();
-        let banner = TcpListener::bind("10.1.0.20:25").unwrap();
-        thread::spawn(move || {
-            for stream in banner.incoming() {
-                let mut stream = stream.unwrap();
-                let _ = stream.write_all(b"220 mail.dem");
-                thread::sleep(Duration::from_millis(50));
-                let _ = stream.write_all(b"o.local ESMTP\r\n");
-            }
-        });
-        let echo = UdpSocket::bind("10.1.0.20:53").unwrap();
-        thread::spawn(move || {
-            let mut datagram = [0; 100];
-            while let Ok((length, from)) = echo.recv_from(&mut datagram) {
-                let _ = echo.send_to(&datagram[..length], from);
-            }
-        });
-        let _mute = UdpSocket::bind("10.1.0.20:54").unwrap();
-        let site = rcgen::generate_simple_self_signed(vec!["www.demo.local".to_owned()]).unwrap();
-        serve_tls("10.1.0.20:443", &site);
+        let _kept = servers();
         let state = tempfile::tempdir().unwrap();
         let checks = Checks::open(state.path());
-        let cases = [
-            ("tcp", 80, json!({"type": "tcp"}), Condition::Up, "connected"),
-            ("refused", 9, json!({"type": "tcp"}), Condition::Down, "connection refused"),
-            (
-                "greeting",
-                25,
-                json!({"type": "tcp", "expect": "220 mail.demo.local"}),
-                Condition::Up,
-                "the expected answer",
-            ),
-            (
-                "other",
-                25,
-                json!({"type": "tcp", "expect": "220 news"}),
-                Condition::Down,
-                "not the expected answer",
-            ),
-            (
-                "mute",
-                81,
-                json!({"type": "tcp", "send": "?", "expect": "!"}),
-                Condition::Down,
-                "no answer within 1 s",
-            ),
-            (
-                "body",
-                80,
-                json!({"type": "http", "expected_body": "is well"}),
-                Condition::Up,
-                "http: status 200",
-            ),
-            (
-                "behind",
-                80,
-                json!({"type": "http", "expected_body": "end of it"}),
-                Condition::Down,
-                "http: the body lacks the expected text",
-            ),
-            (
-                "status",
-                80,
-                json!({"type": "http", "expected_status": ["404"]}),
-                Condition::Down,
-                "http: status 200",
-            ),
-            (
-                "https",
-                443,
-                json!({"type": "https", "host": "www.demo.local"}),
-                Condition::Up,
-                "http: status 200",
-            ),
-            ("tls", 443, json!({"type": "tls", "host": "www.demo.local"}), Condition::Up, "TLS 1.3"),
-            (
-                "othername",
-                443,
-                json!({"type": "tls", "host": "elsewhere.local"}),
-                Condition::Down,
-                "tls: received fatal alert: UnrecognisedName",
-            ),
-            (
-                "plain",
-                25,
-                json!({"type": "tls"}),
-                Condition::Down,
-                "tls: received corrupt message of type InvalidContentType",
-            ),
-            (
-                "echo",
-                53,
-                json!({"type": "udp", "send": "ping", "expect": "pi"}),
-                Condition::Up,
-                "the expected answer",
-            ),
-            ("answer", 53, json!({"type": "udp", "send": "ping"}), Condition::Up, "an answer"),
-            ("shut", 9, json!({"type": "udp", "send": "ping"}), Condition::Down, "connection refused"),
-            ("quiet", 54, json!({"type": "udp", "send": "ping"}), Condition::Up, "no refusal within 1 s"),
-            (
-                "late",
-                54,
-                json!({"type": "udp", "send": "ping", "expect": "pong"}),
-                Condition::Down,
-                "no answer within 1 s",
-            ),
-        ];
+        let cases = cases();
         let mut pools = serde_json::Map::new();
         for (name, port, check, ..) in &cases {
             let mut check = check.clone();
@@ -325,13 +323,14 @@ fn every_kind_of_check_says_why() {
 }
 
 /// A TLS server that knows one name and answers HTTP.
-fn serve_tls(at: &str, site: &rcgen::CertifiedKey<rcgen::KeyPair>) {
+pub(super) fn serve_tls(at: &str, name: &str) {
+    let site = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let key = rustls::pki_types::PrivateKeyDer::Pkcs8(site.signing_key.serialize_der().into());
     let signing = provider.key_provider.load_private_key(key).unwrap();
     let mut resolver = rustls::server::ResolvesServerCertUsingSni::new();
     let certified = rustls::sign::CertifiedKey::new(vec![site.cert.der().clone()], signing);
-    resolver.add("www.demo.local", certified).unwrap();
+    resolver.add(name, certified).unwrap();
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -391,11 +390,26 @@ fn silent_backends_hold_up_nobody() {
 }
 
 /// A listener with room for all who come at once.
-fn listen_for_many(at: &str) -> TcpListener {
+fn listen_for_many(at: &str) -> socket2::Socket {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&at.parse::<SocketAddr>().unwrap().into()).unwrap();
     socket.listen(4096).unwrap();
-    socket.into()
+    socket
+}
+
+/// The next connection. One that was cut off before it was taken may have no address any more.
+fn accept(listener: &socket2::Socket) -> Option<(TcpStream, SocketAddr)> {
+    loop {
+        match listener.accept() {
+            Ok((stream, from)) => {
+                if let Some(from) = from.as_socket() {
+                    return Some((stream.into(), from));
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+            Err(_) => return None,
+        }
+    }
 }
 
 #[test]
@@ -406,8 +420,7 @@ fn a_thousand_backends_cost_little() {
         let accepted = Arc::new(AtomicUsize::new(0));
         let count = accepted.clone();
         thread::spawn(move || {
-            while let Ok((stream, _)) = listener.accept() {
-                drop::<TcpStream>(stream);
+            while accept(&listener).is_some() {
                 count.fetch_add(1, Ordering::SeqCst);
             }
         });

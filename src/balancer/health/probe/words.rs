@@ -1,11 +1,12 @@
 //! Checks of the types tcp and udp: a connection or a datagram, and perhaps a few words.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UdpSocket;
 
-use super::{Asking, Failure, Finding, cannot, failure, unusable};
+use super::{Asking, Failure, Finding, failure, unusable};
 
 /// The longest datagram.
 const DATAGRAM: usize = 65_535;
@@ -41,22 +42,29 @@ pub(super) async fn udp(asking: Asking<'_>) -> Finding {
     socket.connect(asking.endpoint).await.map_err(|error| failure(&error))?;
     let send = asking.check.send.as_deref().unwrap_or_default().as_bytes();
     socket.send(send).await.map_err(|error| failure(&error))?;
-    let Some(expect) = &asking.check.expect else {
-        return match asking.within(socket.readable()).await {
-            Err(_) => Ok(format!("no refusal within {} s", asking.check.timeout_seconds).into()),
-            Ok(ready) => {
-                ready.map_err(cannot("wait for an answer"))?;
-                // An empty datagram is an answer too; only the error counts.
-                socket.recv(&mut [0]).await.map_err(|error| failure(&error))?;
-                Ok("an answer".into())
-            }
-        };
+    let expect = asking.check.expect.as_deref();
+    let answered = match asking.within(answered(&socket)).await {
+        Err(_) if expect.is_none() => {
+            return Ok(format!("no refusal within {} s", asking.check.timeout_seconds).into());
+        }
+        answered => answered?,
     };
+    answered.map_err(|error| failure(&error))?;
+    let Some(expect) = expect else { return Ok("an answer".into()) };
     let mut answer = vec![0; expect.len().min(DATAGRAM)];
-    let length = asking.within(socket.recv(&mut answer)).await?.map_err(|error| failure(&error))?;
+    let length = socket.try_recv(&mut answer).map_err(|error| failure(&error))?;
     if answer.get(..length) == Some(expect.as_bytes()) {
         Ok("the expected answer".into())
     } else {
         Err(Failure::Ill("not the expected answer".into()))
     }
+}
+
+/// Waits for a datagram. A refusal is told as an error of the socket, which whoever waits to read alone is not woken by.
+async fn answered(socket: &UdpSocket) -> io::Result<()> {
+    let ready = socket.ready(Interest::READABLE | Interest::ERROR).await?;
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    if ready.is_readable() { Ok(()) } else { socket.readable().await }
 }
