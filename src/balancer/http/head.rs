@@ -294,7 +294,7 @@ mod tests {
     const LIMITS: HeadLimits = HeadLimits { head: 4096, fields: 100, target: 2048 };
 
     /// What is made of octets that come in pieces of this length.
-    fn judge(octets: &[u8], piece: usize) -> Result<Option<(request::Parts, Framing, usize)>, Refusal> {
+    fn judge(octets: &[u8], piece: usize) -> Result<Option<(Parts, Framing, usize)>, Refusal> {
         let mut scan = Scan::default();
         let mut buffer = BytesMut::new();
         let mut parts = http::Request::new(()).into_parts().0;

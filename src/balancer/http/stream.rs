@@ -306,10 +306,7 @@ impl Http2 {
             }
         })
         .await;
-        // The rest of the request is not wanted (RFC 9113 section 8.1).
-        if !self.body.is_end_stream() {
-            self.reset(Reason::NO_ERROR);
-        }
+        // If the rest of the request is not wanted, dropping the stream says so once the answer is out.
     }
 
     fn reset(&mut self, reason: Reason) {

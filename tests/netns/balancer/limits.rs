@@ -105,9 +105,8 @@ fn connections_beyond_the_most_wait_for_their_turn() {
         assert_eq!(one.send(request).answer().status, 200);
         assert_eq!(two.send(request).answer().status, 200);
         three.send(request);
-        std::thread::sleep(Duration::from_millis(200));
-        let (traffic, requests) = (house.balancer().traffic, house.balancer().requests.unwrap());
-        assert_eq!((traffic.current, requests.by_class[1]), (2, 2));
+        until("two are served", || (house.balancer().requests.unwrap().by_class[1] == 2).then_some(()));
+        assert_eq!(house.balancer().traffic.current, 2);
         drop(one);
         assert_eq!(three.answer().status, 200);
     });

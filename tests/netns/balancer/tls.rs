@@ -167,9 +167,9 @@ fn backends_are_spoken_to_within_tls_and_have_to_prove_who_they_are() {
         let behind = Backend::start(GUEST);
         // A balancer is the backend of another: it ends TLS with a certificate of its own.
         let pair = certificate(&["backend.local"]);
-        let inner = document(&behind, &[("one", pair.clone())], json!({}));
+        let inner = document(&behind, &[("one", pair.clone())], json!({"address": GUEST}));
         let outer = |tls: Value| {
-            let backends = json!({"inner": {"address": VIP, "port": 443}});
+            let backends = json!({"inner": {"address": GUEST, "port": 443}});
             let mut both = inner.clone();
             both["load_balancers"]["outer"] = json!({
                 "address": VIP, "port": 80, "protocol": "http",
