@@ -6,7 +6,7 @@
 
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -32,6 +32,8 @@ pub struct Backend {
     /// What no other backend of its pool had.
     number: u64,
     origin: Instant,
+    /// What cookies call it.
+    tag: OnceLock<u64>,
     pool: Weak<Pool>,
     queue: Arc<Queue>,
     active: AtomicU32,
@@ -79,6 +81,7 @@ impl Backend {
             name,
             number,
             origin,
+            tag: OnceLock::new(),
             pool: pool.clone(),
             queue: queue.clone(),
             active: AtomicU32::new(0),
@@ -118,6 +121,11 @@ impl Backend {
     #[must_use]
     pub const fn number(&self) -> u64 {
         self.number
+    }
+
+    /// What cookies call it; made once.
+    pub(super) fn tag(&self, make: impl FnOnce() -> u64) -> u64 {
+        *self.tag.get_or_init(make)
     }
 
     /// How many connections or requests it has.
