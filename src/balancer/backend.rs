@@ -6,7 +6,7 @@
 
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -33,6 +33,8 @@ pub struct Backend {
     /// What no other backend of its pool had.
     number: u64,
     origin: Instant,
+    /// What cookies call it.
+    tag: OnceLock<u64>,
     pool: Weak<Pool>,
     queue: Arc<Queue>,
     active: AtomicU32,
@@ -81,6 +83,7 @@ impl Backend {
             name,
             number,
             origin,
+            tag: OnceLock::new(),
             pool: pool.clone(),
             queue: queue.clone(),
             active: AtomicU32::new(0),
@@ -127,6 +130,11 @@ impl Backend {
     #[must_use]
     pub(crate) const fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// What cookies call it; made once.
+    pub(super) fn tag(&self, make: impl FnOnce() -> u64) -> u64 {
+        *self.tag.get_or_init(make)
     }
 
     /// How many connections or requests it has.

@@ -19,27 +19,43 @@
 
 mod accept;
 pub mod backend;
+mod candidates;
 pub mod choose;
 pub mod condition;
 mod counters;
+pub mod fields;
+#[cfg(test)]
+mod figures;
 pub mod health;
+pub mod host;
 pub(crate) mod http;
+pub mod key;
 #[cfg(test)]
 mod laws;
+pub mod location;
+pub mod path;
 pub mod place;
 pub mod pool;
 mod proxy_header;
 pub mod queue;
 pub mod relay;
+mod remembered;
 mod report;
+pub mod rewrite;
+mod route;
+mod rule;
+pub mod rules;
+mod secret;
 mod service;
 mod site;
 mod snapshot;
 pub mod statistics;
+pub mod sticky;
 mod tcp;
 #[cfg(test)]
 mod testing;
 mod tls;
+pub mod told;
 mod upstream_tls;
 mod view;
 mod worker;

@@ -154,7 +154,9 @@ impl Pool {
             let same = |backend: &Arc<Backend>| {
                 backend.name().backend == *id && backend.endpoint() == wanted.endpoint()
             };
-            let known = before.iter().find(|member| same(&member.backend));
+            // They stand in the order of their ids, as in the configuration.
+            let known = before.binary_search_by(|member| member.backend.name().backend.cmp(id)).ok();
+            let known = known.and_then(|place| before.get(place)).filter(|member| same(&member.backend));
             let returned = || leaving.iter().find(|backend| same(backend));
             let backend = match known.map(|member| &member.backend).or_else(returned) {
                 Some(backend) => backend.clone(),
@@ -246,6 +248,11 @@ impl Pool {
         !self.view.load().is_empty()
     }
 
+    /// The first backend that takes part and is meant.
+    pub(super) fn find_open(&self, meant: impl Fn(&Backend) -> bool) -> Option<Arc<Backend>> {
+        self.view.load().backends().iter().find(|backend| meant(backend)).cloned()
+    }
+
     /// A place at a backend. Where all have their `max_connections`, waits in line; dropping the future leaves the line.
     ///
     /// # Errors
@@ -323,8 +330,10 @@ impl Pool {
 
     fn rebuild(&self, table: MutexGuard<'_, Table>, now: Instant) {
         let (view, until) = View::build(table.algorithm, &table.members, table.slow_start, now, self.origin);
+        // Those who take part stand in the order of the members.
+        let mut part = view.backends().iter().peekable();
         for member in &table.members {
-            member.backend.set_open(is_among(&member.backend, view.backends()));
+            member.backend.set_open(part.next_if(|next| Arc::ptr_eq(next, &member.backend)).is_some());
         }
         for backend in &table.leaving {
             backend.set_open(false);
