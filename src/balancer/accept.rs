@@ -27,6 +27,7 @@ use super::http::{connection, io::Io, stream};
 use super::relay;
 use super::site::{Site, Visit};
 use super::tcp::Tcp;
+use super::told::Told;
 use super::worker::{Worker, least_busy};
 use crate::config::load_balancer::BalancerProtocol;
 
@@ -290,9 +291,10 @@ async fn serve(stream: TcpStream, client: SocketAddrV4, admitted: Admitted) {
     let _ = stream.set_nodelay(true);
     let https = site.config.protocol == BalancerProtocol::Https;
     let ending = Ending { listener: admitted.listener.clone(), entry: admitted.entry.clone() };
-    let visit = Visit { client, local: admitted.listener.local, https, ending };
+    let local = admitted.listener.local;
+    let told = Arc::new(Told::new(*client.ip(), local.port(), https));
+    let visit = Visit { client, local, https, told, ending };
     if site.config.protocol == BalancerProtocol::Tcp {
-        let local = visit.local;
         drop(visit);
         // Whoever cuts it ends the task.
         return relay::serve(stream, (client, local), &Tcp(site), std::future::pending()).await;

@@ -54,7 +54,8 @@ pub struct Backend {
     /// Rings when it begins or ceases to drain.
     drains: Notify,
     rare: Mutex<Rare>,
-    tally: Tally,
+    /// What went to it.
+    pub(super) tally: Tally,
 }
 
 /// What is read and written seldom.
@@ -124,12 +125,6 @@ impl Backend {
     #[must_use]
     pub const fn number(&self) -> u64 {
         self.number
-    }
-
-    /// What went to it.
-    #[must_use]
-    pub(crate) const fn tally(&self) -> &Tally {
-        &self.tally
     }
 
     /// What cookies call it; made once.

@@ -171,7 +171,7 @@ impl Report<'_> {
         } else {
             (BackendState::Up, condition.reason.to_string())
         };
-        let tally = backend.tally();
+        let tally = &backend.tally;
         let traffic = if balancer.is_http() {
             // A connection is shared by requests of many clients: what is served at once is what a backend feels.
             Traffic { current: backend.active().into(), ..tally.traffic() }

@@ -19,9 +19,11 @@ use super::accept::{Listener, Open};
 use super::health::Checker;
 use super::http::upstream;
 use super::report::{Report, Seen};
+use super::secret;
 use super::site::Site;
 use super::snapshot::Snapshot;
 use super::statistics::{Overview, Statistics};
+use super::sticky::Secret;
 use super::tls::TlsError;
 use super::worker::Workers;
 use crate::clock;
@@ -42,6 +44,9 @@ pub enum BalancerError {
     /// What is known of backends cannot be read.
     #[error("what is known of backends cannot be read: {0}")]
     Store(#[from] StoreError),
+    /// What cookies are signed with cannot be read or kept.
+    #[error("what cookies are signed with cannot be kept: {0}")]
+    Secret(#[source] io::Error),
     /// Some balancers cannot be served; all others are.
     #[error("{0}")]
     Unserved(Unserved),
@@ -79,6 +84,8 @@ impl fmt::Display for Unserved {
 pub struct Service {
     workers: Workers,
     checker: Checker,
+    /// What cookies are signed with.
+    secret: Secret,
     state: Arc<Mutex<State>>,
     /// How each balancer was when somebody asked last, and since when.
     seen: Mutex<Seen>,
@@ -111,6 +118,7 @@ impl Service {
                 site.turned(turn, clock::moment());
             }
         })?;
+        let secret = secret::keep(state_dir).map_err(BalancerError::Secret)?;
         let workers = Workers::start().map_err(BalancerError::Start)?;
         for (number, worker) in workers.all().iter().enumerate() {
             let state = Arc::downgrade(&state);
@@ -128,7 +136,14 @@ impl Service {
                 }
             });
         }
-        Ok(Self { workers, checker, state, seen: Mutex::default(), applying: tokio::sync::Mutex::default() })
+        Ok(Self {
+            workers,
+            checker,
+            secret,
+            state,
+            seen: Mutex::default(),
+            applying: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Puts a snapshot under the service: what it does not change goes on untouched. May be called from several tasks.
@@ -147,7 +162,7 @@ impl Service {
         self.checker.apply(config);
         let proxied = config.load_balancers().iter().filter(|(_, config)| config.path() == DataPath::Proxy);
         for (id, config) in proxied {
-            match Site::next(before.get(id), id, config, &snapshot, (now, at)) {
+            match Site::next(before.get(id), id, config, &snapshot, &self.secret, (now, at)) {
                 Ok(site) => {
                     if before.get(id).is_none_or(|before| !Arc::ptr_eq(before, &site)) {
                         site.watch(&self.checker, now);

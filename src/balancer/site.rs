@@ -11,9 +11,6 @@ use std::task::Context;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http::header::{HOST, LOCATION};
-use http::{HeaderValue, StatusCode, request, response};
 
 use super::accept::Ending;
 use super::backend::Backend;
@@ -21,9 +18,13 @@ use super::condition::Health;
 use super::counters::Tally;
 use super::health::{Checker, Condition, Passive, State, Turn};
 use super::http::{HeadLimits, Times};
+use super::key::Keyed;
 use super::pool::{Manner, Pool};
+use super::rules::Rules;
 use super::snapshot::Snapshot;
+use super::sticky::{Secret, Sticky};
 use super::tls::{ListenerTls, TlsError};
+use super::told::Told;
 use super::upstream_tls::UpstreamTls;
 use crate::clock::{self, Timestamp};
 use crate::config::Id;
@@ -44,6 +45,9 @@ pub(crate) struct Site {
     pub(crate) times: Times,
     pub(crate) body_limit: Option<u64>,
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
+    pub(super) rules: Rules<Arc<PoolSite>>,
+    /// What is hashed, for the algorithms that hash.
+    pub(super) keyed: Keyed,
 }
 
 /// One of its pools.
@@ -51,6 +55,8 @@ pub(crate) struct Site {
 pub(crate) struct PoolSite {
     pub(crate) pool: Arc<Pool>,
     pub(crate) tls: Option<Arc<UpstreamTls>>,
+    /// How clients stay with its backends, where they do.
+    pub(crate) sticky: Option<Sticky>,
     settings: Option<BackendTls>,
     shared: Arc<PoolShared>,
 }
@@ -79,6 +85,8 @@ pub(crate) struct Visit {
     pub(crate) local: SocketAddrV4,
     /// Whether it came within TLS.
     pub(crate) https: bool,
+    /// What backends are told of it.
+    pub(crate) told: Arc<Told>,
     pub(crate) ending: Ending,
 }
 
@@ -99,30 +107,6 @@ impl Visit {
     }
 }
 
-/// What becomes of a request.
-pub(crate) enum Route<'a> {
-    /// A pool serves it.
-    Pool(&'a PoolSite, Errand),
-    /// It is answered here.
-    Answer(response::Parts, Bytes),
-    /// Nobody serves it.
-    Nowhere,
-}
-
-/// What is to be kept in mind for a request until it is answered.
-#[derive(Debug, Default)]
-pub(crate) struct Errand {
-    /// What is hashed, for the algorithms that hash.
-    pub(crate) key: u64,
-    /// The backend that the client stays with.
-    pub(crate) stay: Option<Arc<Backend>>,
-}
-
-impl Errand {
-    /// Makes the answer what rules and stickiness want.
-    pub(crate) fn edit_answer(&self, _answer: &mut response::Parts, _backend: &Backend) {}
-}
-
 impl Site {
     /// The site of a balancer, given what it was before: whatever did not change is shared.
     ///
@@ -133,6 +117,7 @@ impl Site {
         id: &Id,
         config: &Arc<LoadBalancer>,
         snapshot: &Snapshot,
+        secret: &Secret,
         now: (Instant, Timestamp),
     ) -> Result<Arc<Self>, TlsError> {
         let mut certificates = Vec::new();
@@ -149,17 +134,21 @@ impl Site {
         }
         let manner =
             Manner { algorithm: config.algorithm, drain: Duration::from_secs(config.drain_seconds.into()) };
+        let same_manner = previous.is_some_and(|site| {
+            let stays = (&site.config.stickiness, site.config.protocol);
+            site.manner() == manner && stays == (&config.stickiness, config.protocol)
+        });
         let mut pools = BTreeMap::new();
         for (name, wanted) in &config.pools {
-            let before = previous
-                .and_then(|site| site.pools.get(name).map(|pool| (pool, site.config.pools.get(name))));
+            let before = previous.and_then(|site| Some((site.pools.get(name)?, site.config.pools.get(name))));
             let pool = match before {
-                Some((pool, same))
-                    if same == Some(wanted) && previous.is_some_and(|site| site.manner() == manner) =>
-                {
-                    pool.clone()
+                Some((pool, same)) if same_manner && same == Some(wanted) => pool.clone(),
+                _ => {
+                    let before = before.map(|(pool, _)| pool);
+                    let sticky = before.and_then(|pool| pool.sticky.as_ref());
+                    let sticky = Sticky::new(config, sticky, secret, now.0);
+                    Arc::new(PoolSite::next(before, (id, name), manner, wanted, sticky, now)?)
                 }
-                _ => Arc::new(PoolSite::next(before.map(|(pool, _)| pool), (id, name), manner, wanted, now)?),
             };
             pools.insert(name.clone(), pool);
         }
@@ -174,6 +163,8 @@ impl Site {
             id: id.clone(),
             config: config.clone(),
             tally: previous.map(|site| site.tally.clone()).unwrap_or_default(),
+            rules: Rules::new(config, |id| pools.get(id).cloned()),
+            keyed: Keyed::of(config),
             pools,
             tls,
             limits: HeadLimits {
@@ -223,16 +214,6 @@ impl Site {
             }
         }
     }
-
-    /// What becomes of a request; what the rules change of it is changed.
-    pub(crate) fn route(&self, parts: &mut request::Parts, visit: &Visit) -> Route<'_> {
-        if self.config.redirect_to_https {
-            return to_https(parts).map_or(Route::Nowhere, |answer| Route::Answer(answer, Bytes::new()));
-        }
-        let pool = self.config.default_pool().and_then(|(id, _)| self.pools.get(id));
-        let key = super::choose::hash(&visit.client.ip().octets());
-        pool.map_or(Route::Nowhere, |pool| Route::Pool(pool, Errand { key, stay: None }))
-    }
 }
 
 /// A backend, as checks know it.
@@ -250,27 +231,13 @@ fn take_over(backend: &Backend, state: &State, now: Instant) {
     backend.set_health(health, &state.reason, now, state.since);
 }
 
-/// The same place with https, for ever (RFC 9110 section 15.4.9).
-fn to_https(parts: &request::Parts) -> Option<response::Parts> {
-    let host = parts.headers.get(HOST)?.to_str().ok()?;
-    let name = host
-        .rsplit_once(':')
-        .filter(|(_, port)| port.bytes().all(|o| o.is_ascii_digit()))
-        .map_or(host, |(name, _)| name);
-    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-    let location = HeaderValue::from_str(&format!("https://{name}{target}")).ok()?;
-    let mut answer = http::Response::new(()).into_parts().0;
-    answer.status = StatusCode::PERMANENT_REDIRECT;
-    answer.headers.insert(LOCATION, location);
-    Some(answer)
-}
-
 impl PoolSite {
     fn next(
         previous: Option<&Arc<Self>>,
         (balancer, id): (&Id, &Id),
         manner: Manner,
         wanted: &pool::Pool,
+        sticky: Option<Sticky>,
         (now, at): (Instant, Timestamp),
     ) -> Result<Self, TlsError> {
         let pool = match previous {
@@ -291,7 +258,7 @@ impl PoolSite {
             }
         };
         let shared = previous.map(|previous| previous.shared.clone()).unwrap_or_default();
-        Ok(Self { pool, tls, settings: wanted.tls.clone(), shared })
+        Ok(Self { pool, tls, sticky, settings: wanted.tls.clone(), shared })
     }
 
     /// Takes over what the checks say of its backends, and tells them of failures from now on.
@@ -320,7 +287,7 @@ impl PoolSite {
 
     /// A backend failed a client, for this reason.
     pub(crate) fn failed(&self, backend: &Backend, reason: &str) {
-        backend.tally().failed();
+        backend.tally.failed();
         backend.failed(clock::moment());
         self.told(backend, reason);
     }

@@ -9,6 +9,7 @@ use super::backend::Backend;
 use super::pool::Pool;
 use super::relay::{self, Event};
 use super::site::Site;
+use crate::clock;
 use crate::config::Id;
 use crate::config::load_balancer::LoadBalancer;
 
@@ -24,8 +25,10 @@ impl relay::Site for Tcp {
         self.0.pools.get(id).map(|pool| &pool.pool)
     }
 
-    fn stay(&self, _pool: &Id, _client: SocketAddrV4) -> Option<Arc<Backend>> {
-        None
+    fn stay(&self, pool: &Id, client: SocketAddrV4) -> Option<Arc<Backend>> {
+        let pool = self.0.pools.get(pool)?;
+        let sticky = pool.sticky.as_ref()?;
+        sticky.brought(&pool.pool, *client.ip(), None, clock::moment(), clock::now()).backend
     }
 
     fn note(&self, event: Event<'_>) {
@@ -34,23 +37,27 @@ impl relay::Site for Tcp {
             Event::TurnedAway => site.tally.turned_away(),
             Event::Failed(backend, reason) => {
                 site.tally.failed();
-                backend.tally().failed();
+                backend.tally.failed();
                 if let Some(pool) = site.pools.get(&backend.name().pool) {
                     pool.told(backend, reason);
                 }
             }
             Event::Retried(_) => site.tally.retried(),
-            Event::Taken(pool, backend, _) => {
-                backend.tally().opened();
-                if let Some(pool) = site.pools.get(pool) {
-                    pool.succeeded(backend);
+            Event::Taken(pool, backend, client) => {
+                backend.tally.opened();
+                let Some(pool) = site.pools.get(pool) else { return };
+                pool.succeeded(backend);
+                if let Some(sticky) = &pool.sticky {
+                    let now = clock::moment();
+                    let brought = sticky.brought(&pool.pool, *client.ip(), None, now, clock::now());
+                    sticky.chosen(&brought, backend, now);
                 }
             }
             Event::Carried(_, backend, inward, outward) => {
                 site.tally.carried(inward, outward);
-                backend.tally().carried(inward, outward);
+                backend.tally.carried(inward, outward);
             }
-            Event::Over(_, backend, _) => backend.tally().closed(),
+            Event::Over(_, backend, _) => backend.tally.closed(),
         }
     }
 }

@@ -8,5 +8,6 @@ mod http2;
 mod life;
 mod limits;
 mod relay;
+mod routes;
 mod smuggling;
 mod tls;

@@ -29,7 +29,8 @@ use crate::balancer::backend::Backend;
 use crate::balancer::counters::Tally;
 use crate::balancer::pool::Wish;
 use crate::balancer::proxy_header;
-use crate::balancer::site::{Errand, PoolSite, Route, Site, Visit};
+use crate::balancer::route::{Errand, Route};
+use crate::balancer::site::{PoolSite, Site, Visit};
 use crate::clock;
 
 /// How many backends are asked for one request.
@@ -70,13 +71,13 @@ pub(super) async fn serve<C: Client>(
     let site = visit.site();
     let Request { parts, framing, connection, since } = request;
     site.tally.asked();
-    let (ended, status) = match site.route(parts, visit) {
-        Route::Nowhere => (Ended::Refused(Refusal::Unavailable), None),
-        Route::Answer(answer, body) => {
+    let (ended, status) = match site.route(parts, visit, since) {
+        Err(refusal) => (Ended::Refused(refusal), None),
+        Ok(Route::Answer(answer, body)) => {
             let status = answer.status;
             (canned(client, framing, answer, body, &site, timer).await, Some(status))
         }
-        Route::Pool(pool, errand) => {
+        Ok(Route::Pool(pool, errand)) => {
             let exchange =
                 Exchange { site: &site, visit, pool, parts, framing, connection: &connection, since, errand };
             exchange.run(client, timer).await
@@ -127,7 +128,7 @@ struct Exchange<'a> {
     framing: Framing,
     connection: &'a Connection,
     since: Instant,
-    errand: Errand,
+    errand: Errand<'a>,
 }
 
 impl Exchange<'_> {
@@ -137,7 +138,7 @@ impl Exchange<'_> {
         let mut tried: Vec<Arc<Backend>> = Vec::new();
         let mut fresh = false;
         loop {
-            let wish = Wish { key: self.errand.key, stay: self.errand.stay.as_ref(), tried: &tried };
+            let wish = Wish { key: self.errand.key, stay: self.errand.stay(), tried: &tried };
             let Ok(place) = self.pool.pool.pick(wish, clock::moment()).await else {
                 self.pool.unserved();
                 return refused(if tried.is_empty() { Refusal::Unavailable } else { Refusal::BadGateway });
@@ -156,10 +157,11 @@ impl Exchange<'_> {
                     return refused(if late { Refusal::GatewayTimeout } else { Refusal::BadGateway });
                 }
             };
+            self.errand.chosen(self.pool, backend);
             let mut duplex = Duplex::new(self.framing);
             self.write_head(&mut server);
             let reused = server.reused;
-            backend.tally().asked();
+            backend.tally.asked();
             let answer = self.answer(client, &mut server, &mut duplex, timer).await;
             let failure = match answer {
                 Ok(answer) => {
@@ -168,14 +170,14 @@ impl Exchange<'_> {
                     self.count(backend, |tally| tally.carried(duplex.sent, duplex.received));
                     match ended {
                         Ended::Tunnel => {}
-                        Ended::Refused(_) => backend.tally().given_up(),
-                        _ => backend.tally().answered(status, self.since),
+                        Ended::Refused(_) => backend.tally.given_up(),
+                        _ => backend.tally.answered(status, self.since),
                     }
                     return (ended, Some(status));
                 }
                 Err(failure) => failure,
             };
-            backend.tally().given_up();
+            backend.tally.given_up();
             self.count(backend, |tally| tally.carried(duplex.sent, duplex.received));
             let again = duplex.is_untouched() && self.parts.method.is_idempotent();
             match failure {
@@ -200,7 +202,7 @@ impl Exchange<'_> {
 
     fn count(&self, backend: &Backend, count: impl Fn(&Tally)) {
         count(&self.site.tally);
-        count(backend.tally());
+        count(&backend.tally);
     }
 
     fn failed(&self, backend: &Backend, reason: &str) {
@@ -281,7 +283,7 @@ impl Exchange<'_> {
         mut server: Server,
         duplex: &mut Duplex,
         timer: &mut Timer,
-        backend: &Backend,
+        backend: &Arc<Backend>,
         mut answer: response::Parts,
     ) -> Ended {
         let Ok(framing) = answer::framing(&self.parts.method, &answer) else {
@@ -306,7 +308,7 @@ impl Exchange<'_> {
             }
             return self.switch(client, server, duplex, timer, backend, answer).await;
         }
-        self.errand.edit_answer(&mut answer, backend);
+        self.errand.answered(self.pool, backend, &mut answer.headers);
         client.answer(answer, framing, duplex.is_whole());
         let mut decoder = Decoder::new(framing);
         let ended = {

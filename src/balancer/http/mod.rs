@@ -22,9 +22,11 @@ mod head;
 pub(crate) mod io;
 mod outgoing;
 mod refusal;
+mod rewound;
 pub(crate) mod stream;
 mod tunnel;
 pub(crate) mod upstream;
 
 pub(crate) use duplex::Times;
 pub(crate) use head::HeadLimits;
+pub(crate) use refusal::Refusal;

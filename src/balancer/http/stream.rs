@@ -5,7 +5,6 @@
 //! where the client begins with the preface.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
@@ -16,7 +15,6 @@ use h2::server::{Builder, Connection as H2, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST};
 use http::{HeaderMap, HeaderValue, Method, Uri, request, response};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body::Piece;
 use super::client::{Client, Lost};
@@ -25,6 +23,7 @@ use super::fields::Connection;
 use super::head::{Framing, HeadLimits, content_length, is_host};
 use super::io::{Io, Timer};
 use super::refusal::Refusal;
+use super::rewound::Rewound;
 use crate::balancer::site::Visit;
 use crate::clock;
 
@@ -38,54 +37,6 @@ const SEND_BUFFER: usize = 128 * 1024;
 /// How long a client has to take its leave.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// A connection of which some was read already.
-struct Rewound {
-    read: Bytes,
-    io: Io,
-}
-
-impl AsyncRead for Rewound {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let this = self.get_mut();
-        if this.read.is_empty() {
-            return Pin::new(&mut this.io).poll_read(cx, buffer);
-        }
-        let count = this.read.len().min(buffer.remaining());
-        buffer.put_slice(&this.read.split_to(count));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Rewound {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(cx, data)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, data)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
-    }
-}
-
 /// Serves a connection until it ends. `read` is what was read from it already.
 pub(crate) async fn serve(io: Io, read: Bytes, visit: Visit) {
     let site = visit.site();
@@ -98,7 +49,7 @@ pub(crate) async fn serve(io: Io, read: Bytes, visit: Visit) {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER);
-    let handshake = builder.handshake::<_, Bytes>(Rewound { read, io });
+    let handshake = builder.handshake::<_, Bytes>(Rewound::new(read, io));
     let Ok(Ok(mut connection)) = tokio::time::timeout(times.client_header, handshake).await else { return };
     let active = Arc::new(AtomicUsize::new(0));
     let mut timer = Timer::new(times.client_idle);
