@@ -6,17 +6,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::config::{Config, Id};
+use crate::plan::Availability;
 use crate::plan::facts::Link;
 use crate::reconcile::{EngineError, Engines};
-use crate::{dhcp, dns};
+use crate::{balancer, dhcp, dns};
 
-/// DHCP and DNS.
+/// DHCP, DNS and the balancers.
 #[derive(Debug)]
 pub struct Services {
     dhcp: Arc<dhcp::Service>,
     dns: Arc<dns::Service>,
+    balancer: Arc<balancer::Service>,
 }
 
 impl Services {
@@ -28,13 +31,22 @@ impl Services {
         Ok(Self {
             dhcp: Arc::new(dhcp::Service::open(state_dir).map_err(failed("dhcp"))?),
             dns: Arc::new(dns::Service::new().map_err(failed("dns"))?),
+            balancer: Arc::new(balancer::Service::open(state_dir).map_err(failed("load_balancers"))?),
         })
     }
 
     /// The engines for a caller on another thread; what they start runs on `runtime`.
     #[must_use]
     pub fn on(&self, runtime: Handle) -> RunningOn {
-        RunningOn { dhcp: self.dhcp.clone(), dns: self.dns.clone(), dns_snapshot: Arc::default(), runtime }
+        let Self { dhcp, dns, balancer } = self;
+        let (dhcp, dns, balancer) = (dhcp.clone(), dns.clone(), balancer.clone());
+        RunningOn { dhcp, dns, balancer, dns_snapshot: Arc::default(), runtime }
+    }
+
+    /// The balancers.
+    #[must_use]
+    pub fn balancer(&self) -> &balancer::Service {
+        &self.balancer
     }
 
     /// DHCP.
@@ -59,6 +71,10 @@ impl Services {
             Ok(dns) => dns.close().await,
             Err(_) => tracing::warn!("DNS is still in use and ends with the process"),
         }
+        match Arc::try_unwrap(self.balancer) {
+            Ok(balancer) => balancer.close().await,
+            Err(_) => tracing::warn!("the balancers are still in use and end with the process"),
+        }
     }
 }
 
@@ -67,6 +83,7 @@ impl Services {
 pub struct RunningOn {
     dhcp: Arc<dhcp::Service>,
     dns: Arc<dns::Service>,
+    balancer: Arc<balancer::Service>,
     /// What DNS serves: the next snapshot costs what differs from it.
     dns_snapshot: Arc<dns::Snapshot>,
     runtime: Handle,
@@ -76,15 +93,22 @@ impl Engines for RunningOn {
     async fn apply(&mut self, config: &Config, links: &BTreeMap<Id, Link>) -> Result<(), EngineError> {
         let dhcp_snapshot = Arc::new(dhcp::Snapshot::new(config, links));
         let dns_snapshot = Arc::new(self.dns_snapshot.next(config, links));
+        let balanced = Arc::new(balancer::Snapshot::new(config, links));
         let (dhcp, dns, for_dns) = (self.dhcp.clone(), self.dns.clone(), dns_snapshot.clone());
+        let balancer = self.balancer.clone();
         // The tasks that this starts belong to the runtime of the engines, not to the caller's.
         let applied = self.runtime.spawn(async move {
             dhcp.apply(dhcp_snapshot).await.map_err(failed("dhcp"))?;
-            dns.apply(for_dns).await.map_err(failed("dns"))
+            dns.apply(for_dns).await.map_err(failed("dns"))?;
+            balancer.apply(balanced).await.map_err(failed("load_balancers"))
         });
         applied.await.map_err(failed("engines"))??;
         self.dns_snapshot = dns_snapshot;
         Ok(())
+    }
+
+    fn availability(&self) -> watch::Receiver<Arc<Availability>> {
+        self.balancer.availability()
     }
 }
 

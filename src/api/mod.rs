@@ -1,10 +1,12 @@
 //! The door: bytes over HTTP become a value that the loop is asked with, or a refusal that lists every fault.
 //!
-//! Nothing runs in here. [`router`] is the native API, version 1; `server` keeps its connections; `openapi` describes it.
-//! Called by the daemon.
+//! Nothing runs in here. [`router`] is the native API, version 1; `server` keeps its connections; `openapi` describes it;
+//! `page` is what a browser shows of it. Called by the daemon.
 
+mod balancers;
 mod config;
 pub mod openapi;
+mod page;
 pub mod problem;
 pub mod server;
 mod status;
@@ -38,7 +40,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Context {
     /// The loop.
     pub handle: Handle,
-    /// DHCP and DNS.
+    /// DHCP, DNS and the balancers.
     pub services: Arc<Services>,
     /// How the router does.
     pub reporter: Arc<Reporter>,
@@ -56,6 +58,9 @@ pub fn router(context: Context) -> Router {
         .route("/v1/generations", get(config::generations))
         .route("/v1/status", get(status::status))
         .route("/v1/leases", get(status::leases))
+        .route("/v1/balancers", get(balancers::all))
+        .route("/v1/balancers/{id}", get(balancers::one))
+        .route("/", get(page::page))
         .route("/metrics", get(status::metrics))
         .route("/openapi.json", get(openapi::document))
         .fallback(|request: Request| async move {

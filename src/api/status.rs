@@ -49,7 +49,8 @@ pub(super) async fn leases(
 
 /// GET `/metrics`.
 pub(super) async fn metrics(State(context): State<Context>) -> Result<Response, Problem> {
-    let text =
-        status::metrics(context.reporter.status()).map_err(|error| Problem::internal(error.to_string()))?;
+    let balancers = context.services.balancer().statistics();
+    let text = status::metrics(context.reporter.status(), balancers)
+        .map_err(|error| Problem::internal(error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response())
 }

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::condition::Standing;
 pub use super::condition::{Condition, Health, Name};
+use super::counters::Tally;
 use super::place::Place;
 use super::pool::Pool;
 use super::queue::Queue;
@@ -51,6 +52,7 @@ pub struct Backend {
     /// Rings when it begins or ceases to drain.
     drains: Notify,
     rare: Mutex<Rare>,
+    tally: Tally,
 }
 
 /// What is read and written seldom.
@@ -91,6 +93,7 @@ impl Backend {
             resting_until: AtomicU64::new(0),
             growing_since: AtomicU64::new(0),
             drains: Notify::new(),
+            tally: Tally::default(),
             rare: Mutex::new(Rare {
                 reason: "not checked yet".into(),
                 since: at,
@@ -118,6 +121,12 @@ impl Backend {
     #[must_use]
     pub const fn number(&self) -> u64 {
         self.number
+    }
+
+    /// What went to it.
+    #[must_use]
+    pub(crate) const fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// How many connections or requests it has.

@@ -131,6 +131,25 @@ Examples:
         #[arg(long, value_name = "ID", value_parser = id)]
         network: Option<String>,
     },
+    /// Show what load balancers do: state, connections, octets, requests, and the same of every pool and backend.
+    #[command(after_help = "\
+Examples:
+  vrctl balancers
+  vrctl balancers web --watch
+  vrctl balancers --watch 5
+  vrctl --json balancers web | jq .pools.app.backends.a.state")]
+    Balancers {
+        /// Only this one, by its id in the configuration.
+        #[arg(value_name = "ID", value_parser = id)]
+        id: Option<String>,
+        /// Print it again every so many seconds until interrupted, in place where the output is a terminal; every
+        /// second unless told otherwise.
+        ///
+        /// A router that cannot be reached is asked again, so that it can be seen coming back.
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1",
+              value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        watch: Option<u64>,
+    },
     /// List the generations of the configuration that are remembered, oldest first; `*` marks the one that runs.
     #[command(after_help = "\
 Example:
@@ -248,6 +267,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_watched_may_say_how_often() {
+        for (line, seconds, name) in [
+            ("vrctl balancers", None, None),
+            ("vrctl balancers --watch", Some(1), None),
+            ("vrctl balancers web --watch", Some(1), Some("web")),
+            ("vrctl balancers --watch 5 web", Some(5), Some("web")),
+        ] {
+            let Command::Balancers { id, watch } = read(line).unwrap().command else { panic!("{line}") };
+            assert_eq!((watch, id.as_deref()), (seconds, name), "{line}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_a_fault_of_usage() {
         for (line, kind) in [
             ("vrctl --url http://a --socket /b status", ErrorKind::ArgumentConflict),
@@ -257,6 +289,9 @@ mod tests {
             ("vrctl apply --if-match seven -", ErrorKind::ValueValidation),
             ("vrctl leases --network a&b", ErrorKind::ValueValidation),
             ("vrctl balance", ErrorKind::InvalidSubcommand),
+            ("vrctl balancers a/b", ErrorKind::ValueValidation),
+            ("vrctl balancers web --watch 0", ErrorKind::ValueValidation),
+            ("vrctl balancers --watch web", ErrorKind::ValueValidation),
             ("vrctl completion csh", ErrorKind::InvalidValue),
         ] {
             assert_eq!(read(line).err(), Some(kind), "{line}");

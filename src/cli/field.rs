@@ -56,6 +56,22 @@ pub(super) fn span(seconds: u64) -> String {
     }
 }
 
+/// Octets in the unit that keeps the number short (IEC 80000-13).
+pub(super) fn octets(value: u64) -> String {
+    const UNITS: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+    let (mut tenths, mut unit) = (u128::from(value) * 10, "");
+    for next in UNITS {
+        if tenths < 10_240 {
+            break;
+        }
+        (tenths, unit) = (tenths / 1024, next);
+    }
+    match unit {
+        "" => format!("{value} B"),
+        _ => format!("{}.{} {unit}B", tenths / 10, tenths % 10),
+    }
+}
+
 /// A number of things in words: `1 step`, `2 steps`.
 pub(super) fn several(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
@@ -71,6 +87,12 @@ mod tests {
     fn a_time_is_told_in_its_two_largest_units() {
         let told = [0, 59, 60, 3599, 3600, 86_399, 86_400, 266_400].map(span);
         assert_eq!(told, ["0s", "59s", "1m 0s", "59m 59s", "1h 0m", "23h 59m", "1d 0h", "3d 2h"]);
+    }
+
+    #[test]
+    fn octets_are_told_in_short() {
+        let told = [0, 1023, 1024, 1536, 10 << 20, u64::MAX].map(octets);
+        assert_eq!(told, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "10.0 MiB", "15.9 EiB"]);
     }
 
     #[test]

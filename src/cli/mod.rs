@@ -7,6 +7,7 @@
 
 mod address;
 mod arguments;
+mod balancers;
 mod change;
 mod client;
 mod config;
@@ -18,6 +19,7 @@ mod leases;
 mod output;
 mod status;
 mod table;
+mod watch;
 
 pub use address::{Address, Url};
 pub use arguments::{Arguments, Command};
@@ -55,6 +57,10 @@ async fn command(
         Command::Leases { network } => leases::show(network.as_deref(), json, client, output).await,
         Command::Status { watch: false } => status::show(json, client, output).await,
         Command::Status { watch: true } => status::watch(json, client, output).await,
+        Command::Balancers { id, watch: None } => balancers::show(id.as_deref(), json, client, output).await,
+        Command::Balancers { id, watch: Some(seconds) } => {
+            balancers::watch(id.as_deref(), seconds, json, client, output).await
+        }
         Command::Completion { shell } => {
             output.print(&arguments::completion(shell))?;
             Ok(Exit::Done)

@@ -23,17 +23,7 @@ pub(super) async fn show(json: bool, client: &Client, output: &mut Output<'_>) -
 
 /// Prints the status again and again, until it cannot be printed any more.
 pub(super) async fn watch(json: bool, client: &Client, output: &mut Output<'_>) -> Result<Exit, CliError> {
-    loop {
-        match ask(json, client).await {
-            Ok((lines, _)) => output.repaint(&lines)?,
-            // A router that is started again is to be seen coming back.
-            Err(error) => {
-                output.repaint("")?;
-                output.error(&error, json);
-            }
-        }
-        tokio::time::sleep(INTERVAL).await;
-    }
+    super::watch::watch(INTERVAL, json, output, async || Ok(ask(json, client).await?.0)).await
 }
 
 async fn ask(json: bool, client: &Client) -> Result<(String, Exit), CliError> {

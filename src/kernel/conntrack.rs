@@ -49,10 +49,11 @@ pub(super) fn flush(netlink: &mut Netlink, matches: &[ConntrackMatch]) -> Result
     }
     let mut messages = Vec::new();
     if matches.len() <= FILTERED && connections > FEW {
-        for one in matches {
-            for tuple in tuples(one) {
-                messages.extend(netlink.dump(&filtered(*tuple, address(one)))?);
-            }
+        // Backends of one balancer have one address to be looked for.
+        let pair = |one| tuples(one).iter().map(move |tuple| (address(one), *tuple));
+        let pairs: std::collections::BTreeSet<_> = matches.iter().flat_map(pair).collect();
+        for (address, tuple) in pairs {
+            messages.extend(netlink.dump(&filtered(tuple, address))?);
         }
     } else {
         messages = netlink.dump(&message(ConntrackMessage::Get(Vec::new())))?;
@@ -109,7 +110,7 @@ fn end(netlink: &mut Netlink, buffer: &mut Vec<u8>) -> Result<(), KernelError> {
 }
 
 /// A tuple of a connection: as the first packet was, or as answers are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Which {
     Original,
     Reply,

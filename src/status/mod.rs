@@ -11,6 +11,7 @@
 mod board;
 mod interface;
 mod kernel;
+mod load_balancers;
 mod metrics;
 mod reporter;
 mod service;
@@ -26,11 +27,14 @@ use serde::Serialize;
 pub use board::{Board, Transition};
 pub use interface::{InterfaceState, InterfaceStatus};
 pub use kernel::{KernelStatus, Missing};
+pub use load_balancers::{LoadBalancerDetail, LoadBalancersStatus};
 pub use metrics::encode as metrics;
 pub use reporter::Reporter;
+use service::Said;
 pub use service::{ServiceStatus, Services};
 pub use wanted::Wanted;
 
+use crate::balancer::statistics::Overview;
 use crate::clock::Timestamp;
 use crate::config::Id;
 use crate::plan::facts::Counters;
@@ -122,6 +126,8 @@ pub struct Inputs<'a> {
     pub dhcp: dhcp::Status,
     /// What DNS says.
     pub dns: dns::Status,
+    /// What the balancers say.
+    pub balancers: &'a Overview,
     /// What the kernel counts.
     pub counters: Counters,
 }
@@ -130,10 +136,10 @@ impl Status {
     /// The status at `now`; `board` remembers since when each part is as it is.
     #[must_use]
     pub fn new(inputs: Inputs<'_>, board: &mut Board, now: Timestamp) -> Self {
-        let Inputs { published, wanted, dhcp, dns, counters } = inputs;
+        let Inputs { published, wanted, dhcp, dns, balancers, counters } = inputs;
         let kernel = KernelStatus::new(published.capabilities, counters.connections);
         let interfaces = interface::all(published, &counters, board, now);
-        let services = Services::new(published, wanted, dhcp, dns, board, now);
+        let services = Services::new(published, wanted, Said { dhcp, dns, balancers }, board, now);
         let mut reasons = Vec::new();
         if let Some(trouble) = &published.trouble {
             reasons.push(trouble.why.clone());

@@ -43,11 +43,12 @@ impl Reporter {
     pub fn status(&self) -> Status {
         let published = self.handle.published();
         let (dhcp, dns) = (self.services.dhcp().status(), self.services.dns().status());
+        let balancers = &self.services.balancer().overview();
         let counters = (self.counters)();
         // Whoever panicked while holding it left whole values behind.
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = memory.wanted(&published);
-        let inputs = Inputs { published: &published, wanted: &wanted, dhcp, dns, counters };
+        let inputs = Inputs { published: &published, wanted: &wanted, dhcp, dns, balancers, counters };
         if published.verified.is_none() && published.trouble.is_none() {
             // Nothing was looked for yet, so nothing is missing.
             return Status::new(inputs, &mut Board::default(), clock::now());

@@ -3,8 +3,10 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::load_balancers::{self, LoadBalancersStatus};
 use super::wanted::Count;
 use super::{Board, Health, Wanted};
+use crate::balancer::statistics::Overview;
 use crate::clock::Timestamp;
 use crate::reconcile::{Published, Trouble};
 use crate::{dhcp, dns};
@@ -20,7 +22,8 @@ pub struct ServiceStatus {
     pub why: Option<String>,
     /// How many are configured: objects; of DHCP networks, of DNS guest interfaces that it serves.
     pub wanted: usize,
-    /// How many of them are there: read back from the kernel, or listening. Absent while the kernel is not as wanted.
+    /// How many of them are there: read back from the kernel, listening, or of balancers not down. Absent while the
+    /// kernel is not as wanted.
     pub observed: Option<usize>,
 }
 
@@ -63,12 +66,22 @@ pub struct Services {
     pub port_forwards: ServiceStatus,
     /// Firewall rules.
     pub firewall: ServiceStatus,
+    /// Load balancers.
+    pub load_balancers: LoadBalancersStatus,
+}
+
+/// What the engines say of themselves.
+#[derive(Debug)]
+pub(super) struct Said<'a> {
+    pub(super) dhcp: dhcp::Status,
+    pub(super) dns: dns::Status,
+    pub(super) balancers: &'a Overview,
 }
 
 impl Services {
     /// Each service by its name.
     #[must_use]
-    pub const fn heads(&self) -> [(&'static str, &ServiceStatus); 7] {
+    pub const fn heads(&self) -> [(&'static str, &ServiceStatus); 8] {
         [
             ("dhcp", &self.dhcp.head),
             ("dns", &self.dns.head),
@@ -77,17 +90,19 @@ impl Services {
             ("eips", &self.eips),
             ("port_forwards", &self.port_forwards),
             ("firewall", &self.firewall),
+            ("load_balancers", &self.load_balancers.head),
         ]
     }
 
     pub(super) fn new(
         published: &Published,
         wanted: &Wanted,
-        dhcp: dhcp::Status,
-        dns: dns::Status,
+        said: Said<'_>,
         board: &mut Board,
         now: Timestamp,
     ) -> Self {
+        let Said { dhcp, dns, balancers } = said;
+        let balancers = load_balancers::detail(balancers, board, now);
         let trouble = published.trouble.as_ref();
         let mut judge = |name: &'static str, count: &Count, ailing: Option<String>| {
             let (state, why) = judge(name, count, ailing, trouble, published.verified.is_some());
@@ -108,6 +123,10 @@ impl Services {
             eips: judge("eips", &wanted.eips, None),
             port_forwards: judge("port_forwards", &wanted.port_forwards, None),
             firewall: judge("firewall", &wanted.firewall, None),
+            load_balancers: LoadBalancersStatus {
+                head: judge("load_balancers", &balancers.count(), balancers.ails()),
+                detail: balancers,
+            },
         }
     }
 }
@@ -130,7 +149,7 @@ fn judge(
     if !verified {
         return (Health::Starting, None);
     }
-    let waiting = (count.placed < count.wanted).then(|| {
+    let waiting = (count.placed < count.wanted && !count.waiting_for.is_empty()).then(|| {
         let interfaces: Vec<String> = count.waiting_for.iter().map(|id| format!("`{id}`")).collect();
         let missing = count.wanted - count.placed;
         format!("{missing} of {} wait for {}", count.wanted, interfaces.join(", "))

@@ -5,6 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::balancer::{
+    BackendState, BackendStatistics, BalancerState, BalancerStatistics, CertificateStatistics,
+    LatencyHistogram, PoolStatistics, Requests, Statistics,
+};
 use crate::config::Config;
 use crate::plan::facts::{Capabilities, Connections, Device, Link, Traffic};
 use crate::reconcile::Trouble;
@@ -104,8 +108,18 @@ fn dns(reachable: Option<bool>) -> dns::Status {
 }
 
 fn status(published: &Published, dhcp: dhcp::Status, dns: dns::Status, counters: Counters) -> Status {
+    balancing(published, &Overview::default(), dhcp, dns, counters)
+}
+
+fn balancing(
+    published: &Published,
+    balancers: &Overview,
+    dhcp: dhcp::Status,
+    dns: dns::Status,
+    counters: Counters,
+) -> Status {
     let wanted = Wanted::new(&published.config, &published.links);
-    let inputs = Inputs { published, wanted: &wanted, dhcp, dns, counters };
+    let inputs = Inputs { published, wanted: &wanted, dhcp, dns, balancers, counters };
     Status::new(inputs, &mut Board::default(), Timestamp::from_seconds(200))
 }
 
@@ -182,7 +196,7 @@ fn json_and_metrics_say_the_same() {
     assert_eq!(at("/services/dns/upstreams/0/address"), "192.0.2.53:53");
     assert_eq!(at("/interfaces/guest/mac"), "fa:00:00:00:00:01");
     assert_eq!(at("/last_change"), json!({"took_ms": 1.7, "steps": 4}));
-    let text = metrics(status).unwrap();
+    let text = metrics(status, Statistics::default()).unwrap();
     for line in [
         "vrouter_state{state=\"ok\"} 1.0",
         "vrouter_generation 7.0",
@@ -195,4 +209,125 @@ fn json_and_metrics_say_the_same() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
+}
+
+/// A balancer of which something was asked.
+fn web() -> BalancerStatistics {
+    let mut latency = LatencyHistogram { sum_ms: 21.5, ..LatencyHistogram::default() };
+    (latency.buckets[0], latency.buckets[5], latency.buckets[13]) = (2, 1, 1);
+    let traffic =
+        crate::balancer::Traffic { current: 3, peak: 9, connections: 12, bytes_in: 100, bytes_out: 2000 };
+    let requests = Requests { total: 4, current: 1, by_class: [0, 3, 0, 1, 0], latency };
+    let backend = |state, requests| BackendStatistics {
+        endpoint: "10.1.1.20:80".parse().unwrap(),
+        weight: 100,
+        backup: false,
+        state,
+        reason: "refused".to_owned(),
+        since: Timestamp::from_seconds(150),
+        checked: None,
+        check_ms: Some(1.5),
+        traffic,
+        failures: 2,
+        retries: 1,
+        requests: Some(requests),
+    };
+    let backends = [
+        ("a".parse().unwrap(), backend(BackendState::Up, requests)),
+        ("b".parse().unwrap(), backend(BackendState::Down, Requests::default())),
+    ];
+    let pool = PoolStatistics {
+        state: BalancerState::Degraded,
+        reason: Some("1 of 2 backends: `b` is down (refused)".to_owned()),
+        since: Timestamp::from_seconds(150),
+        queued: 5,
+        queue_failures: 6,
+        backends: backends.into(),
+    };
+    BalancerStatistics {
+        endpoint: "198.51.100.8:80".parse().unwrap(),
+        protocol: "http",
+        path: "proxy",
+        state: BalancerState::Degraded,
+        reason: Some("pool `app` is degraded".to_owned()),
+        since: Timestamp::from_seconds(150),
+        traffic,
+        refused: 7,
+        requests: Some(requests),
+        pools: [("app".parse().unwrap(), pool)].into(),
+    }
+}
+
+#[test]
+fn a_balancer_that_lacks_a_backend_degrades_the_router() {
+    let statistics = Statistics {
+        balancers: [("web".parse().unwrap(), web())].into(),
+        certificates: [(
+            "demo".parse().unwrap(),
+            CertificateStatistics {
+                names: vec!["demo.local".to_owned()],
+                not_after: Timestamp::from_seconds(199),
+                expired: true,
+                fingerprint: "sha256:00".to_owned(),
+            },
+        )]
+        .into(),
+    };
+    let published = published(&both());
+    let overview = statistics.overview();
+    let status = balancing(&published, &overview, dhcp(true, 1), dns(Some(true)), Counters::default());
+    assert_eq!(status.state, Health::Degraded);
+    assert_eq!(
+        status.reasons,
+        ["load_balancers: certificate `demo` is expired: it ended 1970-01-01T00:03:19Z; \
+          balancer `web` is degraded: pool `app` is degraded"]
+    );
+    let value = serde_json::to_value(&status.services.load_balancers).unwrap();
+    assert_eq!(
+        value,
+        json!({
+            "state": "degraded", "since": "1970-01-01T00:03:20Z", "why": status.services.load_balancers.head.why,
+            "wanted": 1, "observed": 1, "configured": 1, "up": 0, "degraded": 1, "down": 0,
+            "certificates_expired": 1, "certificates_expiring": 0,
+            "reasons": ["certificate `demo` is expired: it ended 1970-01-01T00:03:19Z",
+                        "balancer `web` is degraded: pool `app` is degraded"],
+        })
+    );
+    let text = metrics(status, statistics).unwrap();
+    for line in [
+        "vrouter_service_state{service=\"load_balancers\",state=\"degraded\"} 1.0",
+        "vrouter_balancer_state{balancer=\"web\",state=\"degraded\"} 1.0",
+        "vrouter_balancer_connections{balancer=\"web\"} 3.0",
+        "vrouter_balancer_accepted_total{balancer=\"web\"} 12.0",
+        "vrouter_balancer_traffic_bytes_total{balancer=\"web\",direction=\"out\"} 2000.0",
+        "vrouter_balancer_refused_total{balancer=\"web\"} 7.0",
+        "vrouter_balancer_requests_total{balancer=\"web\"} 4.0",
+        "vrouter_balancer_responses_total{balancer=\"web\",class=\"4xx\"} 1.0",
+        "vrouter_balancer_latency_seconds_sum{balancer=\"web\"} 0.0215",
+        "vrouter_balancer_latency_seconds_count{balancer=\"web\"} 4",
+        "vrouter_balancer_latency_seconds_bucket{le=\"0.0005\",balancer=\"web\"} 2",
+        "vrouter_balancer_latency_seconds_bucket{le=\"0.025\",balancer=\"web\"} 3",
+        "vrouter_balancer_latency_seconds_bucket{le=\"10.0\",balancer=\"web\"} 3",
+        "vrouter_balancer_latency_seconds_bucket{le=\"+Inf\",balancer=\"web\"} 4",
+        "vrouter_balancer_queued{balancer=\"web\",pool=\"app\"} 5.0",
+        "vrouter_balancer_queue_failures_total{balancer=\"web\",pool=\"app\"} 6.0",
+        "vrouter_backend_state{balancer=\"web\",pool=\"app\",backend=\"b\",state=\"down\"} 1.0",
+        "vrouter_backend_state{balancer=\"web\",pool=\"app\",backend=\"b\",state=\"up\"} 0.0",
+        "vrouter_backend_check_seconds{balancer=\"web\",pool=\"app\",backend=\"a\"} 0.0015",
+        "vrouter_backend_latency_seconds_count{balancer=\"web\",pool=\"app\",backend=\"a\"} 4",
+        "vrouter_certificate_expiry_seconds{certificate=\"demo\"} 199.0",
+        "# UNIT vrouter_balancer_latency_seconds seconds",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    // A backend that nobody asked has no histogram.
+    assert!(
+        !text.contains("vrouter_backend_latency_seconds_count{balancer=\"web\",pool=\"app\",backend=\"b\"}")
+    );
+    // A name is of one family.
+    let mut families: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    let count = families.len();
+    families.sort_by_key(|line| line.split(' ').next());
+    families.dedup_by_key(|line| line.split(' ').next());
+    assert_eq!(families.len(), count);
 }

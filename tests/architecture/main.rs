@@ -23,7 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("dns", &["config", "plan", "clock"]),
     ("balancer", &["config", "plan", "store", "clock"]),
     ("reconcile", &["config", "plan", "kernel", "store", "clock"]),
-    ("engines", &["balancer", "config", "plan", "dhcp", "dns", "reconcile"]),
+    ("engines", &["balancer", "clock", "config", "plan", "dhcp", "dns", "reconcile"]),
     ("status", &["balancer", "config", "plan", "dhcp", "dns", "reconcile", "engines", "store", "clock"]),
     ("api", &["balancer", "config", "dhcp", "engines", "reconcile", "store", "status"]),
     ("cli", &["clock"]),

@@ -209,3 +209,38 @@ fn a_machine_that_comes_of_age_changes_its_source_translation_alone() {
     assert!(!lines.is_empty() && lines.iter().all(|line| line.contains("source_nat")), "{lines:#?}");
     assert!(lines.iter().any(|line| line.contains("drop")), "{lines:#?}");
 }
+
+/// A backend that goes down is the business of its balancer alone: everything else is the same in memory.
+#[test]
+fn what_is_not_touched_is_shared() {
+    let mut document: Value = serde_json::from_str(include_str!("../examples/router.json")).unwrap();
+    let balancer = |port: u16| {
+        serde_json::json!({"address": "198.51.100.8", "port": port, "protocol": "tcp",
+            "stickiness": {"type": "source", "seconds": 60}, "allowed_sources": ["192.0.2.0/24"],
+            "pools": {"main": {"backends": {"a": {"address": "10.1.1.30", "port": 80},
+                                            "b": {"address": "10.1.1.31", "port": 80}}}}})
+    };
+    document["load_balancers"] = (1..200).map(|port| (format!("b{port}"), balancer(port))).collect();
+    let before = target(read(document), &links(0b11111), false);
+    let facts = lower(&before, None);
+    let availability =
+        told(&before.availability, &[["b7".to_owned(), "main".to_owned(), "a".to_owned()]], false);
+    let after = Target { availability, ..before.clone() };
+    let next = lower(&after, Some((&before, &facts)));
+    let (old, new) = (facts.ruleset.unwrap(), next.ruleset.unwrap());
+    let differ = |name: &vrouter::plan::facts::Name| {
+        let set = old.sets.get(name).zip(new.sets.get(name)).is_some_and(|(old, new)| !Arc::ptr_eq(old, new));
+        let chain =
+            old.chains.get(name).zip(new.chains.get(name)).is_some_and(|(old, new)| !Arc::ptr_eq(old, new));
+        set || chain
+    };
+    let names: BTreeSet<_> = old.sets.keys().chain(old.chains.keys()).filter(|name| differ(name)).collect();
+    let of_others: Vec<_> = names
+        .iter()
+        .filter(|name| {
+            !name.as_str().ends_with("_b7") && !["balancers", "balancer_backends"].contains(&name.as_str())
+        })
+        .collect();
+    assert!(of_others.is_empty(), "{of_others:?}");
+    assert!(names.iter().any(|name| name.as_str() == "balancer_slots_b7"));
+}

@@ -1,10 +1,12 @@
 //! The appliance as a whole: the real `vrouterd` in a namespace, and real clients around it.
 
 mod balancer;
+mod balancing;
+mod chance;
 mod door;
 mod firewall;
 mod foreign;
-mod house;
+pub(crate) mod house;
 mod interfaces;
 mod isolation;
 mod kills;

@@ -22,6 +22,7 @@ mod dhcp;
 mod dns;
 mod kernel;
 mod lab;
+mod page;
 mod vrctl;
 
 #[test]

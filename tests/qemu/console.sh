@@ -5,19 +5,21 @@ CONSOLE_COMMANDS=0
 
 # console COMMAND: runs a line in the machine and prints what it said. Waits for its end, half a minute at most.
 console() {
-    local limit=$((SECONDS + 30)) mark
+    local limit=$((SECONDS + 30)) said=$LAB_DIR/console.said mark
     CONSOLE_COMMANDS=$((CONSOLE_COMMANDS + 1))
     mark=$BASHPID-$CONSOLE_COMMANDS
     # The shell's echo of this line holds no digit where its output does. The connection stays until the end was seen:
-    # what a slow serial port has not taken yet would go down with it. It has to be read as well, or the port stalls.
+    # what a slow serial port has not taken yet would go down with it. What is read there is the machine's words, byte by
+    # byte; QEMU's record of the console has some twice when whoever reads is slow.
+    : >"$said"
     {
         # shellcheck disable=SC2016  # the machine's shell expands it
         printf 'echo; echo begin-%s-$((0)); %s; echo; echo end-%s-$((0))\n' "$mark" "$1" "$mark"
-        until grep -aq "^end-$mark-0" "$VM_CONSOLE" || ((SECONDS >= limit)) || ! vm_alive; do
+        until grep -aq "^end-$mark-0" "$said" || ((SECONDS >= limit)) || ! vm_alive; do
             sleep 0.05
         done
-    } | socat -t 0 - "UNIX-CONNECT:$VM_SOCKET" >/dev/null
-    tr -d '\r' <"$VM_CONSOLE" | sed -n "/^begin-$mark-0/,/^end-$mark-0/p" | sed '1d;$d'
+    } | socat -t 0 - "UNIX-CONNECT:$VM_SOCKET" >"$said"
+    tr -d '\r' <"$said" | sed -n "/^begin-$mark-0/,/^end-$mark-0/p" | sed '1d;$d'
 }
 
 # console_ready: whether the shell is there, and has the console for itself: the status that is written there at the

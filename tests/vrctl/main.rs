@@ -15,7 +15,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -121,11 +121,14 @@ fn what_is_asked_is_what_the_api_has() {
     let path = folder.path().join("router.json");
     fs::write(&path, r#"{"version":1}"#).unwrap();
     let file = path.to_str().unwrap();
-    let good =
-        answer(200, "application/json", r#"{"generation":8,"leases":[],"generations":[],"state":"ok"}"#);
+    let good = answer(
+        200,
+        "application/json",
+        r#"{"generation":8,"leases":[],"generations":[],"state":"ok","balancers":{},"pools":{}}"#,
+    );
     let (whole, patch) = ("content-type: application/json", "content-type: application/merge-patch+json");
     let if_match = "if-match: \"7\"";
-    let cases: [(&[&str], &str, &[&str]); 11] = [
+    let cases: [(&[&str], &str, &[&str]); 13] = [
         (&["apply", file], "POST /v1/config", &[whole]),
         (&["apply", file, "--if-match", "7"], "POST /v1/config", &[whole, if_match]),
         (&["patch", "--if-match", "7", file], "PATCH /v1/config", &[patch, if_match]),
@@ -137,6 +140,8 @@ fn what_is_asked_is_what_the_api_has() {
         (&["config", "--generation", "6"], "GET /v1/config?generation=6", &[]),
         (&["leases", "--network", "guest_1"], "GET /v1/leases?network=guest_1", &[]),
         (&["generations"], "GET /v1/generations", &[]),
+        (&["balancers"], "GET /v1/balancers", &[]),
+        (&["balancers", "web_1"], "GET /v1/balancers/web_1", &[]),
     ];
     for (arguments, target, fields) in cases {
         let (said, heard) = ask(arguments, &good);
@@ -218,12 +223,11 @@ impl Drop for Running {
     }
 }
 
-#[test]
-fn a_status_that_is_watched_comes_again_also_after_a_failure() {
-    let router = Router::saying(vec![status("ok"), String::new(), status("degraded")]);
-    let mut command = vrctl(&["status", "--watch", "--socket"]);
-    let child = command.arg(router.socket()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut running = Running(child);
+/// Starts the program on a router that says one thing after the other, and hands over its lines as they come.
+fn watch(arguments: &[&str], router: &Router) -> (Running, Receiver<String>) {
+    let mut command = vrctl(arguments);
+    command.arg("--socket").arg(router.socket()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = Running(command.spawn().unwrap());
     let stdout = BufReader::new(running.0.stdout.take().unwrap());
     let (send, lines) = channel();
     thread::spawn(move || {
@@ -232,6 +236,13 @@ fn a_status_that_is_watched_comes_again_also_after_a_failure() {
             let _ = send.send(line);
         }
     });
+    (running, lines)
+}
+
+#[test]
+fn a_status_that_is_watched_comes_again_also_after_a_failure() {
+    let router = Router::saying(vec![status("ok"), String::new(), status("degraded")]);
+    let (mut running, lines) = watch(&["status", "--watch"], &router);
     let mut states = Vec::new();
     while states.len() < 3 {
         let line = lines.recv_timeout(PATIENCE).unwrap();
@@ -241,6 +252,55 @@ fn a_status_that_is_watched_comes_again_also_after_a_failure() {
     let mut complaint = String::new();
     BufReader::new(running.0.stderr.take().unwrap()).read_line(&mut complaint).unwrap();
     assert!(complaint.contains("no answer"), "{complaint}");
+}
+
+/// What a router says of a balancer in this state.
+fn balancer(state: &str) -> Value {
+    json!({"endpoint": "198.51.100.8:80", "protocol": "http", "state": state, "pools": {
+        "app": {"state": state, "backends": {"a": {"state": "up", "endpoint": "10.1.1.20:80", "weight": 100}}}}})
+}
+
+#[test]
+fn balancers_that_are_watched_come_again_also_after_a_failure() {
+    let said = |state: &str| {
+        answer(200, "application/json", &json!({"balancers": {"web": balancer(state)}}).to_string())
+    };
+    let router = Router::saying(vec![said("up"), String::new(), said("down")]);
+    let (mut running, lines) = watch(&["balancers", "--watch", "1"], &router);
+    let mut states = Vec::new();
+    while states.len() < 2 {
+        let line = lines.recv_timeout(PATIENCE).unwrap();
+        // Where the output is no terminal, nothing is cleared.
+        assert!(!line.contains('\u{1b}'), "{line:?}");
+        states
+            .extend(line.strip_prefix("web ").map(|rest| rest.split_whitespace().next().unwrap().to_owned()));
+    }
+    assert_eq!(states, ["up", "down"]);
+    let mut complaint = String::new();
+    BufReader::new(running.0.stderr.take().unwrap()).read_line(&mut complaint).unwrap();
+    assert!(complaint.contains("no answer"), "{complaint}");
+}
+
+#[test]
+fn balancers_are_told_or_refused() {
+    let one = answer(200, "application/json", &balancer("up").to_string());
+    let (said, _) = ask(&["balancers", "web"], &one);
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
+    let names: Vec<_> = said.stdout.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert_eq!(names, ["NAME", "web", "app", "a"]);
+    let (said, _) = ask(&["--json", "balancers", "web"], &one);
+    assert_eq!(serde_json::from_str::<Value>(&said.stdout).unwrap(), balancer("up"));
+    let none = r#"{"title":"There is no such thing","status":404,"detail":"there is no balancer `x`"}"#;
+    let (said, _) = ask(&["balancers", "x"], &answer(404, "application/problem+json", none));
+    assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""));
+    assert_eq!(said.stderr, "There is no such thing: there is no balancer `x`\n");
+    // What is no answer to the question is none.
+    for (arguments, body) in
+        [(&["balancers"][..], r#"{"pools":{}}"#), (&["balancers", "web"], r#"{"balancers":{}}"#)]
+    {
+        let (said, _) = ask(arguments, &answer(200, "application/json", body));
+        assert_eq!((said.code, said.stdout.as_str()), (Some(4), ""), "{body}");
+    }
 }
 
 #[test]
@@ -256,8 +316,18 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     assert_eq!((first.as_str(), output.status.code(), output.stderr.as_slice()), ("{\n", Some(0), &b""[..]));
 }
 
-const COMMANDS: [&str; 9] =
-    ["apply", "patch", "plan", "config", "status", "leases", "generations", "rollback", "completion"];
+const COMMANDS: [&str; 10] = [
+    "apply",
+    "patch",
+    "plan",
+    "config",
+    "status",
+    "leases",
+    "balancers",
+    "generations",
+    "rollback",
+    "completion",
+];
 
 #[test]
 fn every_command_has_help_with_examples() {

@@ -27,7 +27,7 @@ lines($samples) as $samples
         bar: (if $bar == "-" then null else $bar end)
       }
     | .meets =
-        if .bar == null then null
+        if .bar == null or $ours == null then null
         else (.bar | split(" ")) as [$what, $relation, $wanted]
         | (if $what == "ratio" then $ratio else $ours.median end) as $found
         | if $found == null then false else compare($found; $relation; $wanted | tonumber) end

@@ -140,7 +140,8 @@ fn connections_are_spread_by_weight_and_keep_their_source() {
         "tcp": balancer(VIP, 80, "tcp", web(7000)),
         "udp": balancer(VIP, 80, "udp", web(7000)),
         "own": balancer("198.51.100.5", 8080, "tcp", web(7000)),
-        "inside": balancer("10.1.1.60", 80, "tcp", web(7000))
+        "inside": balancer("10.1.1.60", 80, "tcp", web(7000)),
+        "second": balancer("203.0.113.8", 80, "tcp", web(7000))
     }));
     let expected = BTreeMap::from([("web1".to_owned(), 20), ("web2".to_owned(), 10)]);
     let to = format!("{VIP}:80");
@@ -164,6 +165,10 @@ fn connections_are_spread_by_weight_and_keep_their_source() {
     // On a free address of the guests' own network, to which the router answers.
     for (station, seen) in [("client", "10.1.1.1"), ("other", "10.2.2.20")] {
         assert_eq!(lab.ask(station, "10.1.1.60:80").1, seen.parse::<Ipv4Addr>().unwrap(), "{station}");
+    }
+    // By another way in, by which answers leave too.
+    for (station, seen) in [("internet", "192.0.2.53"), ("client", "10.1.1.1")] {
+        assert_eq!(lab.ask(station, "203.0.113.8:80").1, seen.parse::<Ipv4Addr>().unwrap(), "{station}");
     }
     // Nobody is there: nobody answers, and nothing else does.
     router.change(json!({"load_balancers": {"tcp": {"pools": {"main": {"backends": null}}}}}));
@@ -510,4 +515,41 @@ fn listeners_of_the_proxy_are_open_to_clients_alone() {
     assert!(!is_open(&lab, "other", "198.51.100.8:80") && is_open(&lab, "client", "198.51.100.8:80"));
     router.change(json!({"load_balancers": null}));
     assert!(!is_open(&lab, "internet", "198.51.100.8:80"));
+}
+
+/// Among very many connections the kernel looks for those that end, and finds the same.
+#[test]
+fn connections_of_a_backend_are_found_among_many() {
+    let mut web = balancer(
+        VIP,
+        80,
+        "tcp",
+        json!({"web1": {"address": "10.1.1.20", "port": 80},
+                                              "web2": {"address": "10.1.1.21", "port": 80}}),
+    );
+    web["drain_seconds"] = json!(0);
+    let mut beside = web.clone();
+    beside["port"] = json!(81);
+    let House { router, lab } = House::with(json!({"load_balancers": {"web": web, "beside": beside}}));
+    for station in ["web1", "web2"] {
+        lab.serve(station, 80);
+    }
+    let streams: Vec<_> = (0..2).map(|_| lab.stream("internet", &format!("{VIP}:80"))).collect();
+    let others: Vec<_> = (0..2).map(|_| lab.stream("internet", &format!("{VIP}:81"))).collect();
+    lab.inside("router", || {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        for port in 10_000..15_000 {
+            // That nobody listens is told by the next one.
+            let _ = socket.send_to(b"", (Ipv4Addr::LOCALHOST, port));
+        }
+    });
+    let count: usize = lab.ok("router", "conntrack -C").trim().parse().unwrap();
+    assert!(count > 4096, "{count}");
+    router.change(json!({"load_balancers": {"web": {"pools": {"main": {"backends": {"web1": null}}}}}}));
+    streams[0].stops();
+    streams[1].goes_on();
+    for stream in &others {
+        stream.goes_on();
+    }
+    assert_eq!((at(&lab, "10.1.1.20"), at(&lab, "10.1.1.21")), (0, 1));
 }

@@ -3,12 +3,13 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use vrouter::config::Config;
 use vrouter::merge_patch;
 
+use super::chance::Chance;
 use super::house::House;
 use super::picture::Picture;
 use super::router::Door;
@@ -21,19 +22,6 @@ const LIFE_MS: u64 = 250;
 
 /// The longest time that a start is left to itself which is not to be finished.
 const START_MS: u64 = 80;
-
-/// A sequence that looks random and is known by its seed (splitmix64).
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
 
 /// A change that is never none: each has a number of its own in it.
 fn patch(chance: &mut Chance, number: u64) -> Value {
@@ -127,9 +115,7 @@ fn mapped(lab: &Lab, document: &Value) {
 
 #[test]
 fn nothing_acknowledged_is_lost_and_forwarding_never_stops() {
-    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos().into();
-    eprintln!("seed {seed}");
-    let mut chance = Chance(seed);
+    let mut chance = Chance::new();
     let House { mut router, lab } = House::with(json!({
         "eips": {"web": {"address": "198.51.100.7", "interface": "public", "target": "10.1.1.20"}},
         "firewall": {"rules": {"web-in": {"priority": 20, "direction": "ingress", "protocol": "tcp",

@@ -21,10 +21,21 @@ impl Description {
         jsonschema::draft202012::new(&schema).unwrap_or_else(|error| panic!("{error}\n{schema:#}"))
     }
 
-    /// The description of what is asked: query and all that follows are not part of a path.
-    fn operation(&self, method: &str, path: &str) -> &Value {
+    /// The path as it is described: without a query, and with `{id}` where an id stands.
+    fn path(&self, path: &str) -> String {
         let path = path.split('?').next().unwrap();
-        &self.document["paths"][path][method.to_lowercase()]
+        let fits = |described: &&String| {
+            let mut pairs = described.split('/').zip(path.split('/'));
+            described.split('/').count() == path.split('/').count()
+                && pairs.all(|(described, asked)| described == asked || described == "{id}")
+        };
+        let paths = self.document["paths"].as_object().unwrap();
+        paths.keys().find(fits).unwrap_or_else(|| panic!("{path} is not described")).clone()
+    }
+
+    /// The description of what is asked.
+    fn operation(&self, method: &str, path: &str) -> &Value {
+        &self.document["paths"][self.path(path)][method.to_lowercase()]
     }
 
     /// Holds an answer against the description.
@@ -46,7 +57,7 @@ impl Description {
             .collect();
         assert!(faults.is_empty(), "{method} {path}: {}\n{:#}", faults.join("\n"), answer.body);
         if answer.status == 200 {
-            self.seen.insert(format!("{} {}", method.to_uppercase(), path.split('?').next().unwrap()));
+            self.seen.insert(format!("{} {}", method.to_uppercase(), self.path(path)));
         }
     }
 }
@@ -61,6 +72,8 @@ fn every_answer_is_as_described_and_everything_described_is_there() {
         json!({"device": "eth9", "roles": ["guest"], "addresses": ["10.7.7.1/24"]});
     patch["dhcp"] = json!({"guest": {"interface": "guest", "ranges": ["10.1.1.100-10.1.1.199"], "domain": "demo.local",
         "hosts": {"web1": {"mac": "fa:aa:00:00:00:20", "ip": "10.1.1.20", "hostname": "web1"}}}});
+    patch["load_balancers"] = json!({"web": {"address": "198.51.100.8", "port": 80, "protocol": "http",
+        "pools": {"app": {"health_check": {"type": "tcp"}, "backends": {"a": {"address": "10.1.1.20", "port": 80}}}}}});
     patch["dns"] = json!({"forwarders": ["192.0.2.53"]});
     let whole = patch.to_string();
     let merge = [("Content-Type", "application/merge-patch+json")];
@@ -90,6 +103,11 @@ fn every_answer_is_as_described_and_everything_described_is_there() {
         ("GET", "/v1/status", &[], "", 200),
         ("GET", "/v1/leases", &[], "", 200),
         ("GET", "/v1/leases?network=guest", &[], "", 200),
+        ("GET", "/v1/balancers", &[], "", 200),
+        ("GET", "/v1/balancers/web", &[], "", 200),
+        ("GET", "/v1/balancers/none", &[], "", 404),
+        ("GET", "/v1/balancers/%20%ff", &[], "", 400),
+        ("GET", "/", &[], "", 200),
         ("GET", "/metrics", &[], "", 200),
         ("GET", "/openapi.json", &[], "", 200),
         ("POST", "/v1/rollback", &[], "{\"generation\": 1}", 200),

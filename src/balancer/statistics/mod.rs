@@ -1,13 +1,19 @@
 //! What the balancer counts and knows, as plain values: what status, metrics and the page show.
 //!
-//! Counters begin when their object is configured and survive every edit of it. Called by the service, which fills them
-//! in, and by the status room.
+//! Counters begin when their object is configured and survive every edit of it. How a pool does follows from its
+//! backends, and how a balancer does from its pools: [`pool_state`] and [`balancer_state`] say how. Called by the service,
+//! which fills all of it in, and by the status room.
+
+mod state;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+
+pub(crate) use state::some;
+pub use state::{balancer_state, pool_state};
 
 use crate::clock::Timestamp;
 use crate::config::Id;
@@ -47,7 +53,7 @@ pub struct BalancerStatistics {
     pub pools: BTreeMap<Id, PoolStatistics>,
 }
 
-/// How a balancer does.
+/// How a balancer or a pool does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BalancerState {
@@ -59,9 +65,30 @@ pub enum BalancerState {
     Down,
 }
 
+impl BalancerState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Up, Self::Degraded, Self::Down];
+
+    /// Its name, as JSON and metrics have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// One pool.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct PoolStatistics {
+    /// How it does.
+    pub state: BalancerState,
+    /// Why, where it is not up.
+    pub reason: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
     /// Who waits for a backend.
     pub queued: u64,
     /// How many waited in vain: the queue was full, or it took too long.
@@ -118,6 +145,25 @@ pub enum BackendState {
     Disabled,
 }
 
+impl BackendState {
+    /// Every state.
+    pub const ALL: [Self; 6] =
+        [Self::Up, Self::Unchecked, Self::Down, Self::Ejected, Self::Draining, Self::Disabled];
+
+    /// Its name, as JSON and metrics have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Unchecked => "unchecked",
+            Self::Down => "down",
+            Self::Ejected => "ejected",
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
 /// Connections and octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 pub struct Traffic {
@@ -159,6 +205,12 @@ impl LatencyHistogram {
     /// The upper bounds, in milliseconds.
     pub const BOUNDS_MS: [f64; 13] =
         [0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 10_000.0];
+
+    /// How many requests were measured.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
 }
 
 /// One certificate.
@@ -172,4 +224,23 @@ pub struct CertificateStatistics {
     pub expired: bool,
     /// `sha256:` and the SHA-256 of its key's public half.
     pub fingerprint: String,
+}
+
+/// How balancers do, without what they count: little enough to be asked for once a second, however many there are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Overview {
+    /// The state of each balancer, and why it is not up.
+    pub balancers: BTreeMap<Id, (BalancerState, Option<String>)>,
+    /// Until when each certificate holds.
+    pub certificates: BTreeMap<Id, Timestamp>,
+}
+
+impl Statistics {
+    /// The same without what is counted.
+    #[must_use]
+    pub fn overview(&self) -> Overview {
+        let balancers = self.balancers.iter().map(|(id, one)| (id.clone(), (one.state, one.reason.clone())));
+        let certificates = self.certificates.iter().map(|(id, one)| (id.clone(), one.not_after));
+        Overview { balancers: balancers.collect(), certificates: certificates.collect() }
+    }
 }

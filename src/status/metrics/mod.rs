@@ -1,27 +1,33 @@
 //! The status as metrics in the OpenMetrics text format, which Prometheus reads. Called by the API at `/metrics`.
 //!
-//! Nothing is kept between two scrapes: every number is one of the status, so the two can never differ.
+//! Nothing is kept between two scrapes: every number is one of the status or of the balancers' statistics, so that they
+//! can never differ. Labels are ids and names of a fixed set; nothing that a client sends becomes one.
+
+mod balancers;
+mod out;
 
 use std::fmt;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::out::{Out, count, counts, number, one_of};
 use super::interface::{InterfaceState, InterfaceStatus};
 use super::{Health, Status};
+use crate::balancer::Statistics;
 use crate::config::Id;
 use crate::dhcp::{Reason, Received, Sent};
 use crate::plan::facts::Traffic;
 
-/// The status as text.
+/// The status and what balancers count, as text.
 ///
 /// # Errors
-/// None that a status can cause.
-pub fn encode(status: Status) -> Result<String, fmt::Error> {
+/// None that they can cause.
+pub fn encode(status: Status, balancers: Statistics) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("vrouter");
     registry.register_collector(Box::new(OfStatus(status)));
+    registry.register_collector(Box::new(balancers::OfBalancers(balancers)));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
@@ -32,8 +38,6 @@ struct OfStatus(Status);
 
 /// A number of a device's traffic: its name, what it is, its unit, and how it is read for each direction.
 type TrafficFamily = (&'static str, &'static str, Option<Unit>, [(&'static str, fn(&Traffic) -> u64); 2]);
-/// The labels of one sample.
-type Labels<'a> = &'a [(&'a str, &'a str)];
 
 impl Collector for OfStatus {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
@@ -283,85 +287,4 @@ impl OfStatus {
             })
         })
     }
-}
-
-/// Where metrics are written.
-struct Out<'a, 'b>(&'a mut DescriptorEncoder<'b>);
-
-impl Out<'_, '_> {
-    fn gauge(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<Unit>,
-        samples: impl Fn(&mut dyn FnMut(Labels<'_>, f64) -> fmt::Result) -> fmt::Result,
-    ) -> fmt::Result {
-        self.family(name, help, unit.as_ref(), MetricType::Gauge, samples)
-    }
-
-    fn counter(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<Unit>,
-        samples: impl Fn(&mut dyn FnMut(Labels<'_>, f64) -> fmt::Result) -> fmt::Result,
-    ) -> fmt::Result {
-        self.family(name, help, unit.as_ref(), MetricType::Counter, samples)
-    }
-
-    fn family(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<&Unit>,
-        kind: MetricType,
-        samples: impl Fn(&mut dyn FnMut(Labels<'_>, f64) -> fmt::Result) -> fmt::Result,
-    ) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, unit, kind)?;
-        samples(&mut |labels, value| {
-            if labels.is_empty() {
-                return write_value(&mut metric, kind, value);
-            }
-            write_value(&mut metric.encode_family(&labels)?, kind, value)
-        })
-    }
-}
-
-fn write_value(encoder: &mut MetricEncoder<'_>, kind: MetricType, value: f64) -> fmt::Result {
-    match kind {
-        MetricType::Counter => encoder.encode_counter::<NoLabelSet, f64, f64>(&value, None),
-        _ => encoder.encode_gauge(&value),
-    }
-}
-
-/// Counts of one owner by kind; what never happened is 0.
-fn counts<const N: usize>(
-    sample: &mut dyn FnMut(Labels<'_>, f64) -> fmt::Result,
-    owner: (&str, &str),
-    label: &str,
-    kinds: [(&'static str, Option<&u64>); N],
-) -> fmt::Result {
-    kinds.into_iter().try_for_each(|(kind, counted)| {
-        sample(&[owner, (label, kind)], number(counted.copied().unwrap_or_default()))
-    })
-}
-
-/// Tells of each state whether it is the one.
-fn one_of<const N: usize>(
-    all: [&'static str; N],
-    current: &str,
-    mut sample: impl FnMut(&'static str, f64) -> fmt::Result,
-) -> fmt::Result {
-    all.into_iter().try_for_each(|state| sample(state, if state == current { 1.0 } else { 0.0 }))
-}
-
-/// Numbers are doubles in the format; beyond 2^53 they lose their last digits.
-#[expect(clippy::cast_precision_loss, reason = "the format has no other numbers")]
-const fn number(value: u64) -> f64 {
-    value as f64
-}
-
-#[expect(clippy::cast_precision_loss, reason = "the format has no other numbers")]
-const fn count(value: usize) -> f64 {
-    value as f64
 }

@@ -1,0 +1,314 @@
+//! A port that is listened on: its socket, its connections, and how they come to an end.
+//!
+//! What is served is swapped under it. A listener that is not wanted any more takes nothing new at once; its connections
+//! finish what they are at, those that wait for a request are closed, and what goes on after the deadline is cut. Called
+//! by `service.rs`.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
+
+use super::http::{connection, io::Io, stream};
+use super::relay;
+use super::site::{Site, Visit};
+use super::tcp::Tcp;
+use super::worker::{Worker, least_busy};
+use crate::config::load_balancer::BalancerProtocol;
+
+/// How many connections wait to be taken.
+const BACKLOG: i32 = 4096;
+/// How long a listener rests when the system has no descriptors left.
+const REST: Duration = Duration::from_millis(50);
+
+/// A socket that is bound and listens, and is not served yet.
+#[derive(Debug)]
+pub(crate) struct Open {
+    local: SocketAddrV4,
+    socket: std::net::TcpListener,
+}
+
+impl Open {
+    /// Listens at `local`, whether the address is there yet or not.
+    ///
+    /// # Errors
+    /// Somebody else has the port.
+    pub(crate) fn new(local: SocketAddrV4) -> io::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_freebind_v4(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&SocketAddr::V4(local).into())?;
+        socket.listen(BACKLOG)?;
+        Ok(Self { local, socket: socket.into() })
+    }
+}
+
+/// A port that is served.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    local: SocketAddrV4,
+    site: ArcSwap<Site>,
+    ending: AtomicBool,
+    current: AtomicUsize,
+    /// A connection has ended, or more of them are allowed.
+    freed: Notify,
+    connections: Mutex<Connections>,
+    accepting: Mutex<Option<AbortHandle>>,
+}
+
+#[derive(Debug, Default)]
+struct Connections {
+    next: u64,
+    by_number: HashMap<u64, Arc<Entry>>,
+}
+
+/// One connection, as its listener knows it.
+#[derive(Debug, Default)]
+pub(crate) struct Entry {
+    /// Who is woken when the listener ends, while the connection waits for a request.
+    waker: Mutex<Option<Waker>>,
+    abort: Mutex<Option<AbortHandle>>,
+}
+
+impl Listener {
+    /// Serves a socket.
+    ///
+    /// # Errors
+    /// The system cannot watch it.
+    pub(crate) fn serve(
+        open: Open,
+        site: Arc<Site>,
+        own: &Arc<Worker>,
+        workers: &Arc<[Arc<Worker>]>,
+    ) -> io::Result<Arc<Self>> {
+        let socket = {
+            let _on = own.handle().enter();
+            TcpListener::from_std(open.socket)?
+        };
+        let listener = Arc::new(Self {
+            local: open.local,
+            site: ArcSwap::new(site),
+            ending: AtomicBool::new(false),
+            current: AtomicUsize::new(0),
+            freed: Notify::new(),
+            connections: Mutex::default(),
+            accepting: Mutex::default(),
+        });
+        let task = accept(listener.clone(), socket, own.clone(), workers.clone());
+        *listener.accepting.lock() = Some(own.handle().spawn(task).abort_handle());
+        Ok(listener)
+    }
+
+    /// Where it listens.
+    pub(crate) const fn local(&self) -> SocketAddrV4 {
+        self.local
+    }
+
+    /// What it serves.
+    pub(crate) fn site(&self) -> Arc<Site> {
+        self.site.load_full()
+    }
+
+    /// It serves this from now on: connections that are there too, with their next request.
+    pub(crate) fn swap(&self, site: Arc<Site>) {
+        self.site.store(site);
+        self.freed.notify_one();
+    }
+
+    /// Whether it still takes connections; a task that ended, which only a bug can do, takes none.
+    pub(crate) fn is_running(&self) -> bool {
+        self.accepting.lock().as_ref().is_some_and(|task| !task.is_finished())
+    }
+
+    /// Whether it takes nothing new and waits for its connections to end.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    /// How many connections it has.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.lock().by_number.len()
+    }
+
+    /// Takes nothing new from now on. The socket is closed when this returns.
+    pub(crate) async fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+        let task = self.accepting.lock().take();
+        if let Some(task) = task {
+            task.abort();
+            while !task.is_finished() {
+                tokio::task::yield_now().await;
+            }
+        }
+        let entries: Vec<_> = self.connections.lock().by_number.values().cloned().collect();
+        for entry in entries {
+            let waker = entry.waker.lock().take();
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Cuts whatever goes on still.
+    pub(crate) fn cut(&self) {
+        for entry in self.connections.lock().by_number.values() {
+            entry.abort.lock().iter().for_each(AbortHandle::abort);
+        }
+    }
+
+    fn admit(self: &Arc<Self>) -> Admitted {
+        self.current.fetch_add(1, Ordering::Relaxed);
+        let entry = Arc::<Entry>::default();
+        let mut connections = self.connections.lock();
+        let number = connections.next;
+        connections.next += 1;
+        connections.by_number.insert(number, entry.clone());
+        drop(connections);
+        let site = self.site();
+        site.tally.opened();
+        Admitted { listener: self.clone(), entry, number, site }
+    }
+}
+
+/// A connection that was taken; it is over when this is dropped.
+struct Admitted {
+    listener: Arc<Listener>,
+    entry: Arc<Entry>,
+    number: u64,
+    /// What it was counted for.
+    site: Arc<Site>,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.site.tally.closed();
+        self.listener.connections.lock().by_number.remove(&self.number);
+        self.listener.current.fetch_sub(1, Ordering::Relaxed);
+        self.listener.freed.notify_one();
+    }
+}
+
+/// A connection's view of its listener's end.
+#[derive(Debug, Clone)]
+pub(crate) struct Ending {
+    listener: Arc<Listener>,
+    entry: Arc<Entry>,
+}
+
+impl Ending {
+    /// What the listener serves now.
+    pub(crate) fn site(&self) -> Arc<Site> {
+        self.listener.site()
+    }
+
+    /// Whether the connection should take no further request.
+    pub(crate) fn is_near(&self) -> bool {
+        self.listener.is_ending()
+    }
+
+    /// The same, for one that waits: it is woken when the answer changes.
+    pub(crate) fn poll_near(&self, cx: &Context<'_>) -> bool {
+        let mut waker = self.entry.waker.lock();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        drop(waker);
+        self.is_near()
+    }
+}
+
+/// Takes connections and hands them to the workers, for as long as the listener is wanted.
+async fn accept(listener: Arc<Listener>, socket: TcpListener, own: Arc<Worker>, workers: Arc<[Arc<Worker>]>) {
+    loop {
+        let most = listener.site.load().config.max_connections.map_or(usize::MAX, |most| most as usize);
+        if listener.current.load(Ordering::Relaxed) >= most {
+            // Who comes waits in the backlog until somebody leaves.
+            listener.freed.notified().await;
+            continue;
+        }
+        let (stream, client) = match socket.accept().await {
+            Ok((stream, SocketAddr::V4(client))) => (stream, client),
+            Ok(_) => continue,
+            Err(error) if is_of_connection(&error) => continue,
+            Err(error) => {
+                tracing::warn!(local = %listener.local, %error, "no connection can be taken");
+                sleep(REST).await;
+                continue;
+            }
+        };
+        let site = listener.site();
+        if !site.config.admits(*client.ip()) {
+            site.tally.turned_away();
+            continue;
+        }
+        let worker = least_busy(&workers, &own);
+        let occupied = worker.occupy();
+        let admitted = listener.admit();
+        let entry = admitted.entry.clone();
+        let moved = !Arc::ptr_eq(worker, &own);
+        let task: Pin<Box<dyn Future<Output = ()> + Send>> = if moved {
+            // The socket is watched by the runtime that serves it.
+            let Ok(stream) = stream.into_std() else { continue };
+            Box::pin(async move {
+                let _occupied = occupied;
+                if let Ok(stream) = TcpStream::from_std(stream) {
+                    serve(stream, client, admitted).await;
+                }
+            })
+        } else {
+            Box::pin(async move {
+                let _occupied = occupied;
+                serve(stream, client, admitted).await;
+            })
+        };
+        *entry.abort.lock() = Some(worker.handle().spawn(task).abort_handle());
+    }
+}
+
+/// Whether it is the connection that failed, and not the system.
+fn is_of_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+async fn serve(stream: TcpStream, client: SocketAddrV4, admitted: Admitted) {
+    let site = admitted.site.clone();
+    // Where it cannot be set, answers are slower and not wrong.
+    let _ = stream.set_nodelay(true);
+    let https = site.config.protocol == BalancerProtocol::Https;
+    let ending = Ending { listener: admitted.listener.clone(), entry: admitted.entry.clone() };
+    let visit = Visit { client, local: admitted.listener.local, https, ending };
+    if site.config.protocol == BalancerProtocol::Tcp {
+        let local = visit.local;
+        drop(visit);
+        // Whoever cuts it ends the task.
+        return relay::serve(stream, (client, local), &Tcp(site), std::future::pending()).await;
+    }
+    let Some(tls) = &site.tls else { return connection::serve(Io::Plain(stream), visit).await };
+    let handshake = TlsAcceptor::from(tls.config().clone()).accept(stream);
+    match tokio::time::timeout(site.times.client_header, handshake).await {
+        Ok(Ok(stream)) => {
+            let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let io = Io::Tls(Box::new(stream.into()));
+            if h2 {
+                stream::serve(io, bytes::Bytes::new(), visit).await
+            } else {
+                connection::serve(io, visit).await
+            }
+        }
+        _ => site.tally.turned_away(),
+    }
+}

@@ -1,0 +1,350 @@
+//! A client's connection in HTTP/1: one request after the other, until either side has enough.
+//!
+//! Called by `accept.rs` with a connection that is there, and by itself for whatever comes after. What a client sends
+//! ahead waits in the connection until its turn.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, EXPECT};
+use http::{HeaderMap, Method, StatusCode, Version, request, response};
+
+use super::body::{Decoder, Piece};
+use super::client::{Client, Lost};
+use super::exchange::{self, Ended, Request, is_modern};
+use super::fields::Connection;
+use super::head::{self, Framing, HeadLimits, Scan};
+use super::io::{Io, Timer};
+use super::outgoing::Outgoing;
+use super::refusal::Refusal;
+use super::stream;
+use crate::balancer::site::Visit;
+use crate::clock;
+
+/// How a client begins that speaks HTTP/2 without having been asked (RFC 9113 section 3.3).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long a client may go on sending what nobody reads any more, so that it gets to read why.
+const LINGER: Duration = Duration::from_secs(1);
+/// And how much.
+const LINGER_OCTETS: usize = 256 * 1024;
+
+/// A client's connection.
+#[derive(Debug)]
+struct Http1 {
+    visit: Visit,
+    io: Io,
+    buffer: BytesMut,
+    out: Outgoing,
+    /// The body of the request that is being served.
+    decoder: Decoder,
+    /// How much of it is allowed yet.
+    left: u64,
+    version: Version,
+    head_only: bool,
+    /// Whether another request may come.
+    persists: bool,
+    /// How the answer's body is framed.
+    framing: Framing,
+}
+
+/// What came instead of a request.
+enum Nothing {
+    /// The connection is over, or nobody asked anything.
+    Over,
+    /// HTTP/2.
+    Preface,
+    /// A head that is refused.
+    Refused(Refusal),
+}
+
+/// Serves a connection until it ends. The timer has to be set to the time that the first head may take.
+pub(crate) async fn serve(io: Io, visit: Visit) {
+    let mut timer = Timer::new(visit.site().times.client_header);
+    let mut client = Http1 {
+        visit: visit.clone(),
+        io,
+        buffer: BytesMut::new(),
+        out: Outgoing::default(),
+        decoder: Decoder::new(Framing::Empty),
+        left: u64::MAX,
+        version: Version::HTTP_11,
+        head_only: false,
+        persists: true,
+        framing: Framing::Empty,
+    };
+    let mut parts = http::Request::new(()).into_parts().0;
+    let mut first = true;
+    loop {
+        let limits = visit.site().limits;
+        parts.headers.clear();
+        match client.next(&mut parts, &limits, &visit, &mut timer, first).await {
+            Ok(framing) => {
+                first = false;
+                if !client.exchange(&mut parts, framing, &visit, &mut timer).await {
+                    return;
+                }
+            }
+            Err(Nothing::Over) => return,
+            Err(Nothing::Preface) => {
+                return stream::serve(client.io, client.buffer.freeze(), visit).await;
+            }
+            Err(Nothing::Refused(refusal)) => {
+                visit.site().tally.declined(refusal.status(), clock::moment());
+                client.decoder = Decoder::new(Framing::Close);
+                client.refuse(refusal, &mut timer).await;
+                return;
+            }
+        }
+    }
+}
+
+impl Http1 {
+    /// The head of the next request.
+    async fn next(
+        &mut self,
+        parts: &mut request::Parts,
+        limits: &HeadLimits,
+        visit: &Visit,
+        timer: &mut Timer,
+        first: bool,
+    ) -> Result<Framing, Nothing> {
+        let times = visit.site().times;
+        let mut scan = Scan::default();
+        let mut waiting = self.buffer.is_empty();
+        if !first {
+            timer.set(if waiting { times.client_idle } else { times.client_header });
+        }
+        self.out.rest();
+        if waiting {
+            self.buffer = BytesMut::new();
+        }
+        let length = poll_fn(|cx| {
+            loop {
+                if first
+                    && self
+                        .buffer
+                        .starts_with(PREFACE.get(..self.buffer.len().min(PREFACE.len())).unwrap_or(PREFACE))
+                {
+                    if self.buffer.len() >= PREFACE.len() {
+                        return Poll::Ready(Err(Nothing::Preface));
+                    }
+                } else {
+                    match scan.end(&mut self.buffer, limits) {
+                        Ok(Some(length)) => return Poll::Ready(Ok(length)),
+                        Ok(None) => {}
+                        Err(refusal) => return Poll::Ready(Err(Nothing::Refused(refusal))),
+                    }
+                }
+                match self.io.poll_fill(cx, &mut self.buffer, false) {
+                    Poll::Ready(Ok(count)) if count > 0 => {
+                        if waiting && !first {
+                            timer.set(times.client_header);
+                        }
+                        waiting = false;
+                    }
+                    Poll::Ready(_) => return Poll::Ready(Err(Nothing::Over)),
+                    Poll::Pending => break,
+                }
+            }
+            if waiting && visit.is_ending(cx) {
+                return Poll::Ready(Err(Nothing::Over));
+            }
+            let silent = self.buffer.is_empty();
+            timer
+                .poll(cx)
+                .map(|()| Err(if silent { Nothing::Over } else { Nothing::Refused(Refusal::Timeout) }))
+        })
+        .await?;
+        let head = self.buffer.split_to(length).freeze();
+        // What is not understood is answered as if it were HTTP/1.1.
+        self.version = Version::HTTP_11;
+        self.head_only = false;
+        let framing = head::read(&head, parts, limits).map_err(Nothing::Refused)?;
+        self.version = parts.version;
+        self.head_only = parts.method == Method::HEAD;
+        Ok(framing)
+    }
+
+    /// Serves one request; true if another may come.
+    async fn exchange(
+        &mut self,
+        parts: &mut request::Parts,
+        framing: Framing,
+        visit: &Visit,
+        timer: &mut Timer,
+    ) -> bool {
+        let mut connection = Connection::take(&mut parts.headers, parts.version);
+        if !is_modern(parts.version) {
+            parts.headers.remove(EXPECT);
+        }
+        // What is sent ahead of an upgrade's answer would be taken for the other protocol, or the other way round.
+        if framing != Framing::Empty {
+            connection.upgrade = None;
+        }
+        self.decoder = Decoder::new(framing);
+        self.persists = connection.persists(parts.version);
+        self.left = visit.site().body_limit.unwrap_or(u64::MAX);
+        if let Framing::Length(length) = framing
+            && length > self.left
+        {
+            visit.site().tally.declined(StatusCode::PAYLOAD_TOO_LARGE, clock::moment());
+            self.refuse(Refusal::BodyTooLong, timer).await;
+            return false;
+        }
+        let request = Request { parts, framing, connection, since: clock::moment() };
+        match exchange::serve(self, request, visit, timer).await {
+            Ended::Whole if self.persists => true,
+            Ended::Whole => {
+                self.linger(timer).await;
+                false
+            }
+            Ended::Refused(refusal) => self.refuse(refusal, timer).await,
+            Ended::Cut | Ended::Tunnel => false,
+        }
+    }
+
+    /// Tells the client that its request is not served; true if another may come.
+    async fn refuse(&mut self, refusal: Refusal, timer: &mut Timer) -> bool {
+        let status = refusal.status();
+        let whole = self.decoder.is_done() && !matches!(refusal, Refusal::Malformed(_) | Refusal::Timeout);
+        let body = Bytes::from(format!("{} {refusal}\n", status.as_u16()));
+        let mut parts = http::Response::new(()).into_parts().0;
+        parts.status = status;
+        parts.headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
+        self.answer(parts, Framing::Length(body.len() as u64), whole);
+        self.data(body);
+        let mut written = 0;
+        timer.set(LINGER);
+        let flushed = poll_fn(|cx| match self.poll_flush(cx, &mut written) {
+            Poll::Pending => timer.poll(cx).map(|()| Err(Lost::Gone)),
+            ready => ready,
+        });
+        if flushed.await.is_err() {
+            return false;
+        }
+        if !self.persists {
+            self.linger(timer).await;
+        }
+        self.persists
+    }
+
+    /// Ends the connection in a way that lets the client read its answer: what it is still sending is read and dropped
+    /// for a while, since a reset would take the answer with it (RFC 9112 section 9.6).
+    async fn linger(&mut self, timer: &mut Timer) {
+        use std::pin::Pin;
+        use tokio::io::AsyncWrite;
+
+        timer.set(LINGER);
+        let mut dropped = self.buffer.len();
+        let done = self.decoder.is_done() && self.buffer.is_empty();
+        poll_fn(|cx| {
+            if timer.poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            if ready!(Pin::new(&mut self.io).poll_shutdown(cx)).is_err() || done {
+                return Poll::Ready(());
+            }
+            loop {
+                self.buffer.clear();
+                match ready!(self.io.poll_fill(cx, &mut self.buffer, false)) {
+                    Ok(count) if count > 0 && dropped < LINGER_OCTETS => dropped += count,
+                    _ => return Poll::Ready(()),
+                }
+            }
+        })
+        .await;
+    }
+
+    fn status_line(&mut self, status: StatusCode) {
+        self.out.text(b"HTTP/1.1 ");
+        self.out.text(status.as_str().as_bytes());
+        self.out.text(b" ");
+        self.out.text(status.canonical_reason().unwrap_or_default().as_bytes());
+        self.out.text(b"\r\n");
+    }
+}
+
+impl Client for Http1 {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Lost>> {
+        loop {
+            match self.decoder.next(&mut self.buffer) {
+                Ok(Piece::More) => {}
+                Ok(Piece::Data(data)) => {
+                    let Some(left) = self.left.checked_sub(data.len() as u64) else {
+                        return Poll::Ready(Err(Lost::Refused(Refusal::BodyTooLong)));
+                    };
+                    self.left = left;
+                    return Poll::Ready(Ok(Piece::Data(data)));
+                }
+                Ok(end) => return Poll::Ready(Ok(end)),
+                Err(_) => return Poll::Ready(Err(Lost::Refused(Refusal::Malformed("the chunks are none")))),
+            }
+            if !matches!(ready!(self.io.poll_fill(cx, &mut self.buffer, true)), Ok(count) if count > 0) {
+                return Poll::Ready(Err(Lost::Gone));
+            }
+        }
+    }
+
+    fn inform(&mut self, answer: response::Parts) {
+        if is_modern(self.version) && self.out.takes_more() {
+            self.status_line(answer.status);
+            self.out.fields(&answer.headers);
+            self.out.text(b"\r\n");
+        }
+    }
+
+    fn answer(&mut self, mut answer: response::Parts, framing: Framing, whole: bool) {
+        self.persists &= whole && !self.visit.is_over();
+        self.framing = match framing {
+            Framing::Chunked | Framing::Close if !is_modern(self.version) => {
+                self.persists = false;
+                Framing::Close
+            }
+            Framing::Close => Framing::Chunked,
+            framing => framing,
+        };
+        self.status_line(answer.status);
+        if self.framing != Framing::Empty {
+            answer.headers.remove(CONTENT_LENGTH);
+        }
+        self.out.fields(&answer.headers);
+        if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+            self.out.text(b"connection: upgrade\r\n");
+        } else if !self.persists {
+            self.out.text(b"connection: close\r\n");
+        } else if self.version == Version::HTTP_10 {
+            self.out.text(b"connection: keep-alive\r\n");
+        }
+        self.out.end_of_head(self.framing);
+        if self.head_only {
+            self.framing = Framing::Empty;
+        }
+    }
+
+    fn takes_more(&self) -> bool {
+        self.out.takes_more()
+    }
+
+    fn data(&mut self, data: Bytes) {
+        if !self.head_only {
+            self.out.data(self.framing, data);
+        }
+    }
+
+    fn end(&mut self, trailers: &HeaderMap) {
+        self.out.end(self.framing, trailers);
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>, written: &mut u64) -> Poll<Result<(), Lost>> {
+        if self.out.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.out.poll_flush(cx, &mut self.io, written).map_err(|_| Lost::Gone)
+    }
+
+    fn connection(&mut self) -> Option<(&mut Io, &mut BytesMut)> {
+        Some((&mut self.io, &mut self.buffer))
+    }
+}
