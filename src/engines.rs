@@ -8,7 +8,8 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::config::{Config, Id};
+use crate::balancer::BalancerError;
+use crate::config::{Config, Faults, Id};
 use crate::plan::Availability;
 use crate::plan::facts::Link;
 use crate::reconcile::{EngineError, Engines};
@@ -100,7 +101,7 @@ impl Engines for RunningOn {
         let applied = self.runtime.spawn(async move {
             dhcp.apply(dhcp_snapshot).await.map_err(failed("dhcp"))?;
             dns.apply(for_dns).await.map_err(failed("dns"))?;
-            balancer.apply(balanced).await.map_err(failed("load_balancers"))
+            balancer.apply(balanced).await.map_err(unserved)
         });
         applied.await.map_err(failed("engines"))??;
         self.dns_snapshot = dns_snapshot;
@@ -113,5 +114,13 @@ impl Engines for RunningOn {
 }
 
 fn failed<E: Display>(service: &'static str) -> impl FnOnce(E) -> EngineError {
-    move |error| EngineError { service, reason: error.to_string() }
+    move |error| EngineError { service, reason: error.to_string(), faults: Faults::default() }
+}
+
+fn unserved(error: BalancerError) -> EngineError {
+    let faults = match &error {
+        BalancerError::Unserved(unserved) => unserved.faults(),
+        _ => Faults::default(),
+    };
+    EngineError { faults, ..failed("load_balancers")(error) }
 }

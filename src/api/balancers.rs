@@ -12,7 +12,7 @@ use crate::balancer::BalancerStatistics;
 
 /// GET `/v1/balancers`.
 pub(super) async fn all(State(context): State<Context>) -> Result<Response, Problem> {
-    let statistics = context.services.balancer().statistics();
+    let statistics = context.reporter.balancers();
     let body = chunks::body(move |chunks| serde_json::to_writer(chunks, &statistics)).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
@@ -23,7 +23,7 @@ pub(super) async fn one(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<BalancerStatistics>, Problem> {
     let Path(id) = id.map_err(|error| Problem::bad_request(error.body_text()))?;
-    let mut statistics = context.services.balancer().statistics();
+    let mut statistics = context.reporter.balancers();
     // What is no id is the id of nothing.
     let found = statistics.balancers.remove(id.as_str());
     found.map(Json).ok_or_else(|| Problem::not_found(format!("there is no balancer `{id}`")))

@@ -49,7 +49,7 @@ pub(super) async fn leases(
 
 /// GET `/metrics`.
 pub(super) async fn metrics(State(context): State<Context>) -> Result<Response, Problem> {
-    let (status, balancers) = (context.reporter.status(), context.services.balancer().statistics());
+    let (status, balancers) = (context.reporter.status(), context.reporter.balancers());
     let body = chunks::body(move |chunks| status::metrics(chunks, status, balancers)).await?;
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], body).into_response())
 }

@@ -28,10 +28,12 @@ use super::tls::TlsError;
 use super::worker::Workers;
 use crate::clock;
 use crate::config::load_balancer::DataPath;
-use crate::config::{Config, Id};
+use crate::config::{Config, Faults, Id, Pointer, Rule};
 use crate::plan::Availability;
 use crate::store::StoreError;
 
+/// How long an overview holds while nothing changes that somebody tells of.
+const OVERVIEW: Duration = Duration::from_secs(5);
 /// How often what waits is looked through.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -67,6 +69,23 @@ pub enum Reason {
     Tls(#[from] TlsError),
 }
 
+impl Unserved {
+    /// The same as faults of the configuration, each at the member that it is about.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        let mut faults = Faults::default();
+        for (id, reason) in &self.0 {
+            let at = Pointer::root().key("load_balancers").key(id.as_str());
+            let (member, rule) = match reason {
+                Reason::Listen(..) => ("port", Rule::Conflict),
+                Reason::Tls(_) => ("tls", Rule::InvalidValue),
+            };
+            faults.add(at.key(member), rule, reason.to_string());
+        }
+        faults
+    }
+}
+
 impl fmt::Display for Unserved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (id, reason)) in self.0.iter().enumerate() {
@@ -89,7 +108,16 @@ pub struct Service {
     state: Arc<Mutex<State>>,
     /// How each balancer was when somebody asked last, and since when.
     seen: Mutex<Seen>,
+    /// What was said last of how balancers do; nothing where the configuration changed since.
+    overview: Mutex<Option<KeptOverview>>,
     applying: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct KeptOverview {
+    availability: Arc<Availability>,
+    taken: Instant,
+    overview: Overview,
 }
 
 #[derive(Debug, Default)]
@@ -142,6 +170,7 @@ impl Service {
             secret,
             state,
             seen: Mutex::default(),
+            overview: Mutex::default(),
             applying: tokio::sync::Mutex::default(),
         })
     }
@@ -227,6 +256,7 @@ impl Service {
             }
         }
         self.state.lock().tidy(now);
+        *self.overview.lock() = None;
         if unserved.is_empty() { Ok(()) } else { Err(BalancerError::Unserved(Unserved(unserved))) }
     }
 
@@ -247,7 +277,18 @@ impl Service {
     /// How balancers do, without what they count.
     #[must_use]
     pub fn overview(&self) -> Overview {
-        self.statistics().overview()
+        let availability = self.checker.availability().borrow().clone();
+        let now = clock::moment();
+        let mut kept = self.overview.lock();
+        if let Some(kept) = &*kept
+            && Arc::ptr_eq(&kept.availability, &availability)
+            && now.duration_since(kept.taken) < OVERVIEW
+        {
+            return kept.overview.clone();
+        }
+        let overview = self.statistics().overview();
+        *kept = Some(KeptOverview { availability, taken: now, overview: overview.clone() });
+        overview
     }
 
     /// Who is down and what drains, for both ways of balancing; it changes by itself.

@@ -7,6 +7,7 @@ pub mod log;
 mod memory;
 pub mod process;
 mod supervisor;
+mod traffic;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -23,13 +24,14 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use self::supervisor::ServiceManager;
+use self::traffic::KernelCounts;
 use crate::api::{self, Listener};
 use crate::config::{Faults, json};
 use crate::engines::Services;
 use crate::kernel::{self, Events, FirewallLog, KernelError, Linux};
 use crate::plan::facts::Counters;
 use crate::reconcile::{Change, Edit, Handle, Loop, Surroundings};
-use crate::status::Reporter;
+use crate::status::{KernelReadings, Reporter};
 use crate::store::{Generations, StateLock, StoreError};
 
 /// How long requests that are being answered are given when the service ends.
@@ -109,7 +111,10 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     }
     let (stop, stopping) = watch::channel(false);
     let mut servers = JoinSet::new();
-    let reporter = Arc::new(Reporter::new(handle.clone(), services.clone(), counters));
+    let counts = KernelCounts::new(handle.clone());
+    let listening = tokio::spawn(counts.clone().listen());
+    let kernel = KernelReadings { counters, balanced: Box::new(move || counts.read()) };
+    let reporter = Arc::new(Reporter::new(handle.clone(), services.clone(), kernel));
     let router = api::router(api::Context {
         handle: handle.clone(),
         services: services.clone(),
@@ -128,7 +133,8 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     }
     // The loop ends once nobody can ask it any more, with what it is doing done; then the engines end.
     watching.abort();
-    let _ = watching.await;
+    listening.abort();
+    let _ = tokio::join!(watching, listening);
     drop((servers, router, handle));
     if result.is_ok() && tokio::time::timeout(DRAIN, ended).await.is_err() {
         tracing::warn!("the loop is still busy and ends with the process");

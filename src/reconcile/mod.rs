@@ -29,7 +29,7 @@ pub use change::{Answer, ChangeError, ChangeSummary, StepReport};
 pub use run::{Loop, Surroundings};
 
 use crate::clock::Timestamp;
-use crate::config::{Config, Id};
+use crate::config::{Config, Faults, Id};
 use crate::plan::Availability;
 use crate::plan::facts::{Capabilities, Link};
 use crate::store::Generation;
@@ -185,6 +185,8 @@ pub struct EngineError {
     pub service: &'static str,
     /// Why, in words that a person can act on.
     pub reason: String,
+    /// What of the configuration it is about, where it is about some of it.
+    pub faults: Faults,
 }
 
 /// Who is told how the loop does: the service manager, or nobody in a test.

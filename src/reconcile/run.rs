@@ -198,7 +198,12 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
                 // The last good generation is planned again, from what the kernel is now.
                 self.belief.observed = None;
                 self.repair("taken back").await;
-                Err(error)
+                Err(match error {
+                    ChangeError::Engine(error, _) if !error.faults.is_empty() => {
+                        ChangeError::Faults(error.faults)
+                    }
+                    other => other,
+                })
             }
         }
     }

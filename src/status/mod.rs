@@ -29,7 +29,7 @@ pub use interface::{InterfaceState, InterfaceStatus};
 pub use kernel::{KernelStatus, Missing};
 pub use load_balancers::{LoadBalancerDetail, LoadBalancersStatus};
 pub use metrics::encode as metrics;
-pub use reporter::Reporter;
+pub use reporter::{KernelReadings, Reporter};
 use service::Said;
 pub use service::{ServiceStatus, Services};
 pub use wanted::Wanted;

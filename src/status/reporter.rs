@@ -1,12 +1,15 @@
 //! Gathers what the status is made of, and tells the journal when a part fails or recovers. Called by the API for each
 //! request, and by itself once a second.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Board, Inputs, Status, Transition, Wanted};
+use crate::balancer::Statistics;
+use crate::balancer::statistics::KernelTraffic;
 use crate::clock;
 use crate::engines::Services;
 use crate::plan::facts::Counters;
@@ -20,8 +23,22 @@ const ROUND: Duration = Duration::from_secs(1);
 pub struct Reporter {
     handle: Handle,
     services: Arc<Services>,
-    counters: fn() -> Counters,
+    kernel: KernelReadings,
     memory: Mutex<Memory>,
+}
+
+/// How what the kernel counts is read.
+pub struct KernelReadings {
+    /// Of connections and devices.
+    pub counters: fn() -> Counters,
+    /// Of the balancers that it serves.
+    pub balanced: Box<dyn Fn() -> KernelTraffic + Send + Sync>,
+}
+
+impl fmt::Debug for KernelReadings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KernelReadings")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -32,10 +49,18 @@ struct Memory {
 }
 
 impl Reporter {
-    /// A reporter on the loop behind `handle` and on the engines; `counters` reads what the kernel counts.
+    /// A reporter on the loop behind `handle`, on the engines and on the kernel's counters.
     #[must_use]
-    pub fn new(handle: Handle, services: Arc<Services>, counters: fn() -> Counters) -> Self {
-        Self { handle, services, counters, memory: Mutex::default() }
+    pub fn new(handle: Handle, services: Arc<Services>, kernel: KernelReadings) -> Self {
+        Self { handle, services, kernel, memory: Mutex::default() }
+    }
+
+    /// What balancers count and know at this moment.
+    #[must_use]
+    pub fn balancers(&self) -> Statistics {
+        let mut statistics = self.services.balancer().statistics();
+        statistics.count_kernel(&(self.kernel.balanced)());
+        statistics
     }
 
     /// The status of this moment.
@@ -44,7 +69,7 @@ impl Reporter {
         let published = self.handle.published();
         let (dhcp, dns) = (self.services.dhcp().status(), self.services.dns().status());
         let balancers = &self.services.balancer().overview();
-        let counters = (self.counters)();
+        let counters = (self.kernel.counters)();
         // Whoever panicked while holding it left whole values behind.
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = memory.wanted(&published);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vrouter::config::{Config, Id};
+use vrouter::config::{Config, Faults, Id};
 use vrouter::kernel::fake::FakeKernel;
 use vrouter::plan::facts::{Capabilities, Device, Link};
 use vrouter::reconcile::{
@@ -24,7 +24,11 @@ impl Engines for Engine {
     async fn apply(&mut self, config: &Config, _: &BTreeMap<Id, Link>) -> Result<(), EngineError> {
         let mut state = self.0.lock().unwrap();
         if state.1 && !config.eips().is_empty() {
-            return Err(EngineError { service: "dns", reason: "port 53 is taken".into() });
+            return Err(EngineError {
+                service: "dns",
+                reason: "port 53 is taken".into(),
+                faults: Faults::default(),
+            });
         }
         state.0 = config.clone();
         Ok(())

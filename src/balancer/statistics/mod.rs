@@ -4,6 +4,7 @@
 //! backends, and how a balancer does from its pools: [`pool_state`] and [`balancer_state`] say how. Called by the service,
 //! which fills all of it in, and by the status room.
 
+mod kernel;
 mod state;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::net::SocketAddrV4;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use kernel::KernelTraffic;
 pub(crate) use state::some;
 pub use state::{balancer_state, pool_state};
 

@@ -3,6 +3,7 @@
 mod deaths;
 mod edits;
 mod keys;
+mod least_change;
 mod load;
 mod web;
 
