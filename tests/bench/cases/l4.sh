@@ -1,8 +1,9 @@
 # shellcheck shell=bash
-# A TCP balancer in the kernel against plain routing without a rule, which is the limit, and against haproxy in TCP mode:
-# requests, new connections, bytes, and what a byte costs.
+# A TCP balancer in the kernel against plain routing without a rule, which is the limit, against one rule of DNAT, which is
+# the limit of whoever translates with this kernel, and against haproxy in TCP mode: requests, new connections, bytes,
+# and what a byte costs.
 
-L4_PROGRAMS=(haproxy routing)
+L4_PEERS=(haproxy routing DNAT)
 # What one download is when processor time is counted, in bytes.
 COST_BYTES=$((4 << 30))
 
@@ -15,24 +16,26 @@ case_l4() {
         l4_cost "http://$DIRECT:$SERVER_PORT"
         L4_ITSELF=$COST
         balancer_stop
-        for program in $(balancer_programs "${L4_PROGRAMS[@]}"); do
+        for program in $(balancer_programs "${L4_PEERS[@]}"); do
             case $program in
-                vrouter) url=http://$VIP:8080 ;;
+                vrouter | DNAT) url=http://$VIP:8080 ;;
                 haproxy) url=http://$VIP:8081 ;;
                 routing) url=http://10.0.1.1:$SERVER_PORT ;;
             esac
-            if [[ $program == routing ]]; then
-                place_by_hand
-                balancer_idle
-            else
-                balancer_start "$program" "$url/"
-            fi
+            case $program in
+                vrouter | haproxy) balancer_start "$program" "$url/" ;;
+                routing | DNAT)
+                    place_by_hand
+                    [[ $program != DNAT ]] || translate_by_hand
+                    balancer_idle
+                    ;;
+            esac
             l4_measure "$program" "$url"
             balancer_stop
         done
         step "l4: round $round of $ROUNDS"
     done
-    for program in haproxy routing; do
+    for program in "${L4_PEERS[@]}"; do
         row 'L4, requests per processor second of all' 1/s "$program" "$(l4_bar "$program")"
         row 'L4, MiB per processor second of all' MiB/s "$program" "$(l4_bar "$program")"
         row 'L4, connections per processor second of all' 1/s "$program" -
@@ -47,11 +50,31 @@ case_l4() {
 # l4_bar PEER: load, balancer and servers share the machine; by the processor time of all of them is what does not depend
 # on whoever else uses it.
 l4_bar() {
-    if [[ $1 == routing ]]; then echo 'ratio >= 0.95'; else echo 'ratio > 1'; fi
+    case $1 in
+        haproxy) echo 'ratio > 1' ;;
+        routing) echo 'ratio >= 0.95' ;;
+        *) echo - ;;
+    esac
 }
 
 l4_cost_bar() {
     if [[ $1 == haproxy ]]; then echo 'ratio <= 0.3333'; else echo -; fi
+}
+
+# translate_by_hand: the least that a balancer in this kernel can be.
+translate_by_hand() {
+    inside router nft -f - <<END
+table ip least {
+    chain destination_nat {
+        type nat hook prerouting priority dstnat;
+        ip daddr $VIP tcp dport 8080 dnat to 10.0.1.1:$SERVER_PORT
+    }
+    chain forward {
+        type filter hook forward priority filter;
+        ct state established accept
+    }
+}
+END
 }
 
 # balancer_idle: nothing is balanced; what load() asks the processor time of is a process that does nothing.
