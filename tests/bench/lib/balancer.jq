@@ -4,7 +4,10 @@
 
 def backends: [range($backends) | { key: "b\(.)", value: { address: "10.0.1.\(. + 1)", port: 8080 } }] | from_entries;
 def pools: { web: { backends: backends } };
-def listener($port; $protocol): { address: $vip, port: $port, protocol: $protocol, algorithm: "round_robin", pools: pools };
+# Connections that do nothing stay for ten minutes, as with the peers.
+def listener($port; $protocol): {
+  address: $vip, port: $port, protocol: $protocol, algorithm: "round_robin", pools: pools
+} + if $protocol == "tcp" then {} else { timeouts: { client_idle_ms: 600000 } } end;
 
 {
   version: 1,

@@ -89,10 +89,10 @@ defaults
     option forwardfor
     option splice-auto
     timeout connect 5s
-    timeout client 60s
+    timeout client 10m
     timeout server 60s
     timeout http-request 10s
-    timeout http-keep-alive 60s
+    timeout http-keep-alive 10m
     timeout tunnel 1h
 END
 }
@@ -108,7 +108,7 @@ error_log stderr crit;
 events { worker_connections 15000; }
 http {
     access_log off;
-    keepalive_timeout 60s;
+    keepalive_timeout 10m;
     keepalive_requests 1000000000;
     client_max_body_size 0;
     proxy_http_version 1.1;
