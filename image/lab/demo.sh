@@ -85,6 +85,12 @@ http() {
     inside "$1" curl --silent --show-error --fail --max-time "$SILENCE" "$2"
 }
 
+# http_status STATION URL [CURL ARGUMENT...]: the status of an answer, and where it leads.
+http_status() {
+    inside "$1" curl --silent --show-error --max-time "$SILENCE" --output /dev/null \
+        --write-out '%{http_code} %{redirect_url}' "${@:2}"
+}
+
 # datagram STATION ADDRESS:PORT: sends one and prints the answer.
 datagram() {
     inside "$1" socat -T "$SILENCE" - "UDP:$2" <<<hello
@@ -147,6 +153,16 @@ demo_services() {
     refuses 'port 8443 of the EIP is not opened' http internet http://198.51.100.7:8443/
     refuses 'the API does not answer there' http internet http://198.51.100.5:7270/v1/status
 
+    chapter 'Load balancers at 198.51.100.8'
+    shows 'port 8000 is web1, by the kernel' 'web1 answers 198\.51\.100\.1' http internet http://198.51.100.8:8000/
+    shows 'and web2 by turns, both see who asks' 'web2 answers 198\.51\.100\.1' http internet http://198.51.100.8:8000/
+    shows 'port 80 is web1, by the proxy' 'web1 answers 10\.1\.1\.1 for 198\.51\.100\.1' http internet http://198.51.100.8/
+    shows '/api/ is web2, by a rule' 'web2 answers 10\.1\.1\.1 for 198\.51\.100\.1' http internet http://198.51.100.8/api/
+    shows '/private/ is refused' '403' http_status internet http://198.51.100.8/private/
+    shows 'old.example.net has moved' '301 http://www\.example\.net/page' \
+        http_status internet http://198.51.100.8/page --header 'Host: old.example.net'
+    shows 'visitor is balanced as well' 'web[12] answers' http visitor http://198.51.100.8:8000/
+
     chapter 'Round the corner (hairpin), and what guests may not'
     shows 'visitor reaches the EIP of its neighbour' 'web1 answers' http visitor http://198.51.100.7/
     shows 'web1 reaches its own EIP' 'web1 answers' http web1 http://198.51.100.7/
@@ -154,7 +170,8 @@ demo_services() {
     refuses 'guests do not reach the API' http visitor http://10.1.1.1:7270/v1/status
     refuses 'not at its management address either' http visitor "$API/v1/status"
 
-    chapter 'A change while it runs (PATCH of one firewall rule)'
-    shows 'opening port 8443' '"generation": ?[0-9]+' api PATCH /v1/config "$IMAGE_DIR/demo-patch.json"
+    chapter 'A change while it runs (PATCH of a firewall rule and a backend)'
+    shows 'opening port 8443, disabling web1' '"generation": ?[0-9]+' api PATCH /v1/config "$IMAGE_DIR/demo-patch.json"
     shows 'the EIP answers there' 'web1 answers 198\.51\.100\.1' http internet http://198.51.100.7:8443/
+    shows 'port 8000 is web2 alone' '^(web2 answers [0-9.]+ ?){4}$' http internet 'http://198.51.100.8:8000/?[1-4]'
 }
