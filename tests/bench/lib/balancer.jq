@@ -4,10 +4,10 @@
 
 def backends: [range($backends) | { key: "b\(.)", value: { address: "10.0.1.\(. + 1)", port: 8080 } }] | from_entries;
 def pools: { web: { backends: backends } };
-# Connections that do nothing stay for ten minutes, as with the peers.
+# Connections that do nothing yet, or any more, stay for ten minutes, as with the peers.
 def listener($port; $protocol): {
   address: $vip, port: $port, protocol: $protocol, algorithm: "round_robin", pools: pools
-} + if $protocol == "tcp" then {} else { timeouts: { client_idle_ms: 600000 } } end;
+} + if $protocol == "tcp" then {} else { timeouts: { client_header_ms: 600000, client_idle_ms: 600000 } } end;
 
 {
   version: 1,

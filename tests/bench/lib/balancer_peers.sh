@@ -91,7 +91,7 @@ defaults
     timeout connect 5s
     timeout client 10m
     timeout server 60s
-    timeout http-request 10s
+    timeout http-request 10m
     timeout http-keep-alive 10m
     timeout tunnel 1h
 END
@@ -109,6 +109,7 @@ events { worker_connections 15000; }
 http {
     access_log off;
     keepalive_timeout 10m;
+    client_header_timeout 10m;
     keepalive_requests 1000000000;
     client_max_body_size 0;
     proxy_http_version 1.1;
