@@ -53,10 +53,7 @@ fn the_full_example_is_accepted() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/examples/full.json");
     let mut written = document(&path);
     assert!(Config::default().replace(written.clone()).is_err(), "without PEM bodies it is refused");
-    let key = rcgen::KeyPair::generate().unwrap();
-    let parameters = rcgen::CertificateParams::new(["demo.local".to_owned()]).unwrap();
-    written["certificates"]["demo"]["chain_pem"] = parameters.self_signed(&key).unwrap().pem().into();
-    written["certificates"]["demo"]["key_pem"] = key.serialize_pem().into();
+    fill_in(&mut written);
     let config = Config::default().replace(written).unwrap_or_else(|faults| panic!("{faults}"));
     let paths: Vec<_> =
         config.load_balancers().iter().map(|(id, own)| (id.as_str(), own.path().as_str())).collect();
@@ -64,6 +61,14 @@ fn the_full_example_is_accepted() {
     let shown = config.to_json();
     assert_eq!(config.replace(shown.clone()).unwrap(), config);
     assert_eq!(shown["load_balancers"]["web"]["rules"]["old"]["action"]["redirect"]["status"], 301);
+}
+
+/// Puts a real pair where an example has none.
+fn fill_in(document: &mut Value) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let parameters = rcgen::CertificateParams::new(["demo.local".to_owned()]).unwrap();
+    document["certificates"]["demo"]["chain_pem"] = parameters.self_signed(&key).unwrap().pem().into();
+    document["certificates"]["demo"]["key_pem"] = key.serialize_pem().into();
 }
 
 /// So is everything else that a newcomer is shown, and the patch of the demonstration on top of its document.
@@ -78,8 +83,14 @@ fn what_newcomers_are_shown_is_accepted() {
     let text = fs::read_to_string(root.join("README.md")).unwrap();
     let blocks: Vec<&str> =
         text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(!blocks.is_empty(), "the README shows no configuration");
-    blocks.iter().for_each(|block| drop(accepted("README.md", block.as_bytes())));
+    let [whole, balancers] = blocks.as_slice() else {
+        panic!("the README shows {} configurations", blocks.len())
+    };
+    let shown = accepted("README.md", whole.as_bytes());
+    let mut patch = json::parse(balancers.as_bytes()).unwrap();
+    fill_in(&mut patch);
+    let shown = shown.patch(patch).unwrap_or_else(|faults| panic!("README.md: {faults}"));
+    assert_eq!(shown.load_balancers().len(), 3);
     let file = |name: &str| fs::read(root.join("image").join(name)).unwrap();
     accepted("bootstrap.json", &file("bootstrap.json"));
     let demo = accepted("demo.json", &file("demo.json"));
