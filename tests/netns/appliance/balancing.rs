@@ -2,6 +2,7 @@
 
 mod deaths;
 mod edits;
+mod full;
 mod keys;
 mod least_change;
 mod load;

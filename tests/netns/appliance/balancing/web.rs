@@ -89,7 +89,16 @@ impl State {
     fn serve(&self, stream: &TcpStream) {
         let _ = stream.set_nodelay(true);
         let mut reader = BufReader::new(stream);
-        while let Some((path, length)) = head(&mut reader) {
+        while let Some(Head { path, length, upgrades }) = head(&mut reader) {
+            if upgrades {
+                let switch =
+                    "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\r\n";
+                let mut writer = stream;
+                let _ = writer
+                    .write_all(switch.as_bytes())
+                    .and_then(|()| std::io::copy(&mut reader, &mut writer));
+                break;
+            }
             let read = std::io::copy(&mut (&mut reader).take(length), &mut std::io::sink());
             if read.is_err() || self.dead.load(Ordering::SeqCst) {
                 break;
@@ -113,23 +122,32 @@ impl State {
     }
 }
 
-/// The path of a request and the length of its body; nothing where the client is gone.
-fn head(reader: &mut impl BufRead) -> Option<(String, u64)> {
+/// What the server makes of a request's head.
+struct Head {
+    path: String,
+    length: u64,
+    /// Whether what comes behind it is another protocol: everything of it goes back.
+    upgrades: bool,
+}
+
+/// The head of a request; nothing where the client is gone.
+fn head(reader: &mut impl BufRead) -> Option<Head> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
-    let path = line.split(' ').nth(1)?.to_owned();
-    let mut length = 0;
+    let mut head = Head { path: line.split(' ').nth(1)?.to_owned(), length: 0, upgrades: false };
     loop {
         let mut field = String::new();
         reader.read_line(&mut field).ok().filter(|count| *count > 0)?;
         let field = field.trim_end();
         if field.is_empty() {
-            return Some((path, length));
+            return Some(head);
         }
-        if let Some((name, value)) = field.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().ok()?;
+        if let Some((name, value)) = field.split_once(':') {
+            match name.to_ascii_lowercase().as_str() {
+                "content-length" => head.length = value.trim().parse().ok()?,
+                "upgrade" => head.upgrades = true,
+                _ => {}
+            }
         }
     }
 }
