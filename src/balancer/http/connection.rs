@@ -15,7 +15,7 @@ use http::{HeaderMap, Method, StatusCode, Version, request, response};
 use super::body::{Decoder, Piece};
 use super::client::{Client, Lost};
 use super::exchange::{self, Ended, Request, is_modern};
-use super::fields::Connection;
+use super::fields::{self, Connection};
 use super::head::{self, Framing, Scan};
 use super::io::{Io, Timer};
 use super::outgoing::Outgoing;
@@ -305,6 +305,7 @@ impl Client for Http1 {
             Framing::Close => Framing::Chunked,
             framing => framing,
         };
+        self.out.begin_head();
         self.status_line(answer.status);
         if self.framing != Framing::Empty {
             answer.headers.remove(CONTENT_LENGTH);
@@ -321,6 +322,7 @@ impl Client for Http1 {
         if self.head_only {
             self.framing = Framing::Empty;
         }
+        fields::give_back(answer.headers);
     }
 
     fn takes_more(&self) -> bool {

@@ -235,6 +235,7 @@ impl Exchange<'_> {
     fn write_head(&self, server: &mut Server) {
         let Self { parts, framing, connection, .. } = self;
         let out = &mut server.out;
+        out.begin_head();
         out.text(parts.method.as_str().as_bytes());
         out.text(b" ");
         out.text(parts.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
