@@ -14,7 +14,7 @@ PATH=$PATH:/usr/sbin:/sbin
 # What a build runs. libclang and the kernel's headers: the bindings to nftables are generated.
 BUILD_PACKAGES=(
     binutils ca-certificates cpio dpkg e2fsprogs erofs-utils kmod zstd
-    cmake gcc libc6-dev linux-libc-dev libclang1-14 make
+    gcc libc6-dev linux-libc-dev libclang1-14
 )
 
 # One line of progress with the seconds since the start.

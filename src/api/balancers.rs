@@ -3,14 +3,18 @@
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 
-use super::Context;
 use super::problem::Problem;
-use crate::balancer::{BalancerStatistics, Statistics};
+use super::{Context, chunks};
+use crate::balancer::BalancerStatistics;
 
 /// GET `/v1/balancers`.
-pub(super) async fn all(State(context): State<Context>) -> Json<Statistics> {
-    Json(context.services.balancer().statistics())
+pub(super) async fn all(State(context): State<Context>) -> Result<Response, Problem> {
+    let statistics = context.services.balancer().statistics();
+    let body = chunks::body(move |chunks| serde_json::to_writer(chunks, &statistics)).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// GET `/v1/balancers/{id}`.

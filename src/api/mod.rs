@@ -4,6 +4,7 @@
 //! `page` is what a browser shows of it. Called by the daemon.
 
 mod balancers;
+mod chunks;
 mod config;
 pub mod openapi;
 mod page;

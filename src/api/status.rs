@@ -8,8 +8,8 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Context;
 use super::problem::Problem;
+use super::{Context, chunks};
 use crate::dhcp::LeaseView;
 use crate::status::{self, Status};
 
@@ -49,8 +49,7 @@ pub(super) async fn leases(
 
 /// GET `/metrics`.
 pub(super) async fn metrics(State(context): State<Context>) -> Result<Response, Problem> {
-    let balancers = context.services.balancer().statistics();
-    let text = status::metrics(context.reporter.status(), balancers)
-        .map_err(|error| Problem::internal(error.to_string()))?;
-    Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response())
+    let (status, balancers) = (context.reporter.status(), context.services.balancer().statistics());
+    let body = chunks::body(move |chunks| status::metrics(chunks, status, balancers)).await?;
+    Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], body).into_response())
 }

@@ -254,3 +254,59 @@ fn a_lease_is_listed_while_it_lasts() {
     let answer: Value = serde_json::from_str(&site.ok(&["--json", "leases"], "")).unwrap();
     assert_eq!(answer["leases"][0]["address"], "10.1.1.20");
 }
+
+#[test]
+fn balancers_are_shown_as_they_are_configured() {
+    let site = Site::new();
+    site.ok(&["apply", "-"], &example());
+    assert_eq!(site.ok(&["balancers"], ""), "no load balancers are configured\n");
+    let web = json!({"address": "198.51.100.8", "port": 80, "protocol": "http", "pools": {"app": {"backends": {
+        "a": {"address": "10.1.1.20", "port": 80},
+        "b": {"address": "10.1.1.21", "port": 80, "enabled": false, "weight": 50}}}}});
+    site.ok(&["patch", "-"], &json!({"load_balancers": {"web": web}}).to_string());
+    let listed = site.ok(&["balancers"], "");
+    let lines: Vec<Vec<_>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(
+        lines.iter().map(|line| line[0]).collect::<Vec<_>>(),
+        ["NAME", "web", "app", "a", "b"],
+        "{listed}"
+    );
+    assert_eq!((lines[1][1], &lines[1][3..6]), ("up", &["198.51.100.8:80", "http", "1/2"][..]), "{listed}");
+    assert_eq!((lines[3][1], lines[4][1]), ("up", "disabled"), "{listed}");
+    assert_eq!(site.ok(&["balancers", "web"], ""), listed);
+    let one: Value = serde_json::from_str(&site.ok(&["--json", "balancers", "web"], "")).unwrap();
+    assert_eq!(one["pools"]["app"]["backends"]["b"]["state"], "disabled");
+    let none = site.vrctl(&["balancers", "none"], "");
+    assert_eq!((none.code, none.stdout.as_str()), (Some(1), ""));
+    assert!(none.stderr.contains("there is no balancer `none`"), "{}", none.stderr);
+    let status = site.ok(&["--json", "status"], "");
+    let status: Value = serde_json::from_str(&status).unwrap();
+    let told = &status["services"]["load_balancers"];
+    assert_eq!((&told["state"], &told["configured"], &told["up"]), (&json!("ok"), &json!(1), &json!(1)));
+}
+
+#[test]
+fn two_thousand_backends_are_shown_to_the_last() {
+    let site = Site::new();
+    site.ok(&["apply", "-"], &example());
+    let backend =
+        |index: u8| (format!("node-{index:02}"), json!({"address": format!("10.1.1.{index}"), "port": 80}));
+    let backends: serde_json::Map<String, Value> = (31..51).map(backend).collect();
+    let balancer = |number: u16| {
+        let pools = json!({"app": {"backends": backends}});
+        let noun =
+            json!({"address": "198.51.100.8", "port": 2000 + number, "protocol": "tcp", "pools": pools});
+        (format!("lb{number:03}"), noun)
+    };
+    let balancers: serde_json::Map<String, Value> = (0..100).map(balancer).collect();
+    site.ok(&["patch", "-"], &json!({"load_balancers": balancers}).to_string());
+    // An answer of this length is written while it is sent.
+    let json = site.ok(&["--json", "balancers"], "");
+    assert!(json.len() > 1_000_000, "{} octets", json.len());
+    let statistics: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(statistics["balancers"].as_object().unwrap().len(), 100);
+    let listed = site.ok(&["balancers"], "");
+    assert_eq!(listed.lines().count(), 1 + 100 * (1 + 1 + 20), "{listed}");
+    let metrics = site.lab.ok("router", &format!("curl -sS {URL}/metrics"));
+    assert!(metrics.len() > 500_000 && metrics.ends_with("# EOF\n"), "{} octets", metrics.len());
+}

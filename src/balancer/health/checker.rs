@@ -15,9 +15,10 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{Id as TaskId, JoinHandle, JoinSet};
 use tokio::time::{sleep, sleep_until};
 
+use super::entry::{BackendHealth, Turn};
 use super::passive::{Passive, Seen};
 use super::state::{Condition, Outcome};
-use super::table::{BackendHealth, Table, Turn};
+use super::table::Table;
 use super::{probe, store};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;

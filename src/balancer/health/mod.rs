@@ -15,6 +15,7 @@
 
 mod checker;
 mod drain;
+mod entry;
 mod passive;
 mod probe;
 mod state;
@@ -24,6 +25,6 @@ mod table;
 mod tests;
 
 pub use checker::Checker;
+pub use entry::{BackendHealth, LastCheck, Turn};
 pub use passive::Passive;
 pub use state::{Condition, Outcome, State, Thresholds};
-pub use table::{BackendHealth, LastCheck, Turn};

@@ -6,8 +6,9 @@ use std::net::SocketAddrV4;
 use siphasher::sip::SipHasher13;
 
 use super::drain::Drains;
+use super::entry::{Entry, Remembered, RememberedState, Unstored};
 use super::state::{Condition, State};
-use super::table::{Entry, Remembered, RememberedState, Table, Unstored};
+use super::table::Table;
 use crate::clock::Timestamp;
 use crate::config::pool::HealthCheck;
 use crate::plan::BackendName;

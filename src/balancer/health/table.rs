@@ -13,102 +13,21 @@ use imbl::ordmap::DiffItem;
 use tokio::sync::mpsc;
 
 use super::drain::Drains;
+use super::entry::{
+    BackendHealth, Entry, Job, LastCheck, Remembered, RememberedState, Turn, Unstored, interval,
+};
 use super::passive::{Passive, Seen};
 use super::state::{Condition, Outcome, State, Thresholds};
 use crate::clock::Timestamp;
 use crate::config::load_balancer::LoadBalancer;
 use crate::config::pool::HealthCheck;
 use crate::config::{Config, Id};
-use crate::plan::facts::Balanced;
 use crate::plan::{Availability, BackendName};
 
 /// Backends that come in one change are first asked one after the other, this far apart: a thousand in half a second.
 const STAGGER: Duration = Duration::from_micros(500);
 /// How long after a check began a failed connection may bring the next one about.
 const HASTE: Duration = Duration::from_secs(1);
-
-/// How a backend is, for status.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BackendHealth {
-    /// Whether it is well, why that is believed, and since when.
-    pub state: State,
-    /// The last check; none before the first.
-    pub last: Option<LastCheck>,
-}
-
-/// A check that is over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LastCheck {
-    /// When it ended.
-    pub at: Timestamp,
-    /// How long it took.
-    pub took: Duration,
-    /// What came of it.
-    pub outcome: Outcome,
-}
-
-/// A check to be made now.
-#[derive(Debug)]
-pub(super) struct Job {
-    /// The entry that it is for.
-    pub(super) number: u64,
-    /// Where the backend is asked.
-    pub(super) endpoint: SocketAddrV4,
-    /// How.
-    pub(super) check: Arc<HealthCheck>,
-}
-
-/// What became of a backend: its condition is another, or the reason for it.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Turn {
-    /// The backend.
-    pub name: BackendName,
-    /// Where it is.
-    pub endpoint: SocketAddrV4,
-    /// Its condition before.
-    pub from: Condition,
-    /// What is known of it now.
-    pub state: State,
-}
-
-/// What is known from before a restart.
-#[derive(Debug, Default)]
-pub(super) struct Remembered {
-    pub(super) states: HashMap<BackendName, RememberedState>,
-    pub(super) drains: Vec<(Balanced, Timestamp)>,
-}
-
-/// What was known of one backend, and under which endpoint and check.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RememberedState {
-    pub(super) endpoint: SocketAddrV4,
-    pub(super) check: u64,
-    pub(super) state: State,
-}
-
-/// What changed and is not stored yet.
-#[derive(Debug, Default)]
-pub(super) struct Unstored {
-    pub(super) names: BTreeSet<BackendName>,
-    pub(super) drains: BTreeSet<Balanced>,
-}
-
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) name: BackendName,
-    /// The backend's own endpoint; its check may go to another port.
-    pub(super) endpoint: SocketAddrV4,
-    asked_at: SocketAddrV4,
-    check: Arc<HealthCheck>,
-    /// A digest of the check, by which a restart knows it again.
-    pub(super) digest: u64,
-    pub(super) state: State,
-    last: Option<LastCheck>,
-    began: Option<Instant>,
-    under_way: bool,
-    next: Instant,
-    passive: Arc<Passive>,
-}
 
 /// The table.
 #[derive(Debug)]
@@ -183,6 +102,7 @@ impl Table {
         // What nobody asked for by now is of another configuration.
         for (name, _) in self.remembered.drain() {
             self.availability.down.remove(&name);
+            self.unstored.names.insert(name);
         }
     }
 
@@ -213,8 +133,10 @@ impl Table {
         let own = self.numbers.get_mut(&name.balancer)?;
         let number = own.remove(&(name.pool.clone(), name.backend.clone()))?;
         self.availability.down.remove(name);
-        self.unstored.names.insert(name.clone());
         let entry = self.entries.remove(&number)?;
+        if entry.state.condition != Condition::Unknown {
+            self.unstored.names.insert(name.clone());
+        }
         self.due.remove(&(entry.next, number));
         Some(entry)
     }
@@ -246,7 +168,12 @@ impl Table {
         let name =
             BackendName { balancer: (*balancer).clone(), pool: (*pool).clone(), backend: backend.clone() };
         let before = self.remove(&name).filter(|before| before.endpoint == endpoint);
-        let stored = self.remembered.remove(&name).filter(|stored| stored.endpoint == endpoint);
+        let stored = self.remembered.remove(&name);
+        if stored.is_some() {
+            // It is written anew, or forgotten.
+            self.unstored.names.insert(name.clone());
+        }
+        let stored = stored.filter(|stored| stored.endpoint == endpoint);
         // Another check has to prove it anew, but who was down is not trusted before.
         let state = match (before, stored) {
             (Some(before), _) => before.state.unproven(),
@@ -266,7 +193,6 @@ impl Table {
         self.due.insert((*now, number));
         let own = self.numbers.entry(name.balancer.clone()).or_default();
         own.insert((name.pool.clone(), name.backend.clone()), number);
-        self.unstored.names.insert(name.clone());
         let (check, digest) = (check.clone(), *digest);
         let entry = Entry {
             name,
@@ -415,18 +341,4 @@ impl Table {
     pub(super) fn take_unstored(&mut self) -> Unstored {
         std::mem::take(&mut self.unstored)
     }
-}
-
-impl Unstored {
-    /// Whether there is nothing.
-    pub(super) fn is_empty(&self) -> bool {
-        self.names.is_empty() && self.drains.is_empty()
-    }
-}
-
-/// How long between the beginnings of two checks: as configured, give or take what chance says.
-fn interval(check: &HealthCheck, chance: u64) -> Duration {
-    let interval = u64::from(check.interval_seconds) * 1000;
-    let spread = interval * u64::from(check.jitter_percent.min(50)) / 100;
-    Duration::from_millis(interval - spread + chance % (2 * spread + 1))
 }

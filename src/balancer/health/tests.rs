@@ -7,19 +7,19 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::entry::Remembered;
 use super::passive::Seen;
 use super::state::{Condition, Outcome};
 use super::store;
-use super::table::{Remembered, Table};
+use super::table::Table;
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
-use crate::merge_patch;
 use crate::plan::BackendName;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn document(patch: Value) -> Value {
-    let mut document = json!({
+fn document() -> Value {
+    json!({
         "version": 1,
         "interfaces": {
             "guest": {"device": "eth1", "roles": ["guest"], "addresses": ["10.1.1.1/24"]},
@@ -35,9 +35,7 @@ fn document(patch: Value) -> Value {
                 "health_check": {"type": "tcp", "jitter_percent": 0},
             }},
         }},
-    });
-    merge_patch::merge(&mut document, patch);
-    document
+    })
 }
 
 fn pool(patch: Value) -> Value {
@@ -45,7 +43,8 @@ fn pool(patch: Value) -> Value {
 }
 
 fn config(patch: Value) -> Config {
-    Config::default().replace(document(patch)).unwrap_or_else(|faults| panic!("{faults}"))
+    let whole = Config::default().replace(document());
+    whole.and_then(|config| config.patch(patch)).unwrap_or_else(|faults| panic!("{faults}"))
 }
 
 fn name(backend: &str) -> BackendName {
@@ -189,6 +188,16 @@ fn a_restart_remembers_who_was_down_until_it_was_asked() {
     let mut again = watched.restart();
     again.apply(json!({"load_balancers": null}));
     assert!(again.down().is_empty());
+    let (unstored, whom) = (again.table.take_unstored(), |backend| name(backend));
+    assert!(
+        unstored.names.contains(&whom("a")) && unstored.names.contains(&whom("b")),
+        "they are forgotten on disk"
+    );
+    // Of whom nothing is known, nothing is written.
+    let mut fresh = Watched::with(json!({}));
+    assert!(fresh.table.take_unstored().is_empty());
+    fresh.apply(json!({"load_balancers": null}));
+    assert!(fresh.table.take_unstored().names.is_empty());
 }
 
 #[test]
@@ -277,7 +286,7 @@ proptest! {
                 let address = format!("10.1.1.{}", 20 + index);
                 (*id, json!({"address": address, "port": port, "enabled": enabled}))
             }).collect();
-            let mut whole = document(json!({}));
+            let mut whole = document();
             whole["load_balancers"]["web"]["pools"]["all"]["backends"] = json!(backends);
             let config = Config::default().replace(whole).unwrap_or_else(|faults| panic!("{faults}"));
             let (now, wall) = watched.at();

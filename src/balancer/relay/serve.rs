@@ -57,12 +57,12 @@ pub enum Event<'a> {
     Taken(&'a Id, &'a Arc<Backend>, SocketAddrV4),
     /// So many octets went to the backend, and to the client.
     Carried(&'a Id, &'a Backend, u64, u64),
-    /// It is over.
+    /// It is over. Told once for each that was taken and carried, however it ended.
     Over(&'a Id, &'a Backend, &'a Ended),
 }
 
 /// Serves one connection to its end. `from` is the client, `local` where it came to; when `stop` is ready, what goes on
-/// is cut. Dropping the future ends the connection too.
+/// is cut. Dropping the future cuts it too.
 pub async fn serve(
     mut client: TcpStream,
     (from, local): (SocketAddrV4, SocketAddrV4),
@@ -75,25 +75,47 @@ pub async fn serve(
         return site.note(Event::TurnedAway);
     };
     let found = tokio::select! {
+        biased;
         found = reach(site, &id, from, local) => found,
         // Who went away while it waited needs no backend.
         _ = client.ready(Interest::ERROR) => None,
     };
-    let Some((mut server, place)) = found else { return site.note(Event::TurnedAway) };
-    let backend = place.backend();
+    let Some((server, place)) = found else { return site.note(Event::TurnedAway) };
+    let mut pair = Pair { client, server, place, id: &id, site, ended: Ended::Cut };
     let times = &site.config().timeouts;
     let milliseconds = |number: u32| Duration::from_millis(number.into());
     let idle =
         Idle { client: milliseconds(times.client_idle_ms), server: milliseconds(times.server_idle_ms) };
+    let backend = pair.place.backend().clone();
     let cut = async {
         tokio::select! {
             () = stop => {}
             () = backend.cut() => {}
         }
     };
-    let carried = |inward, outward| site.note(Event::Carried(&id, backend, inward, outward));
-    let ended = carry(&mut client, &mut server, read, idle, carried, cut).await;
-    site.note(Event::Over(&id, backend, &ended));
+    let carried = |inward, outward| site.note(Event::Carried(&id, &backend, inward, outward));
+    pair.ended = carry(&mut pair.client, &mut pair.server, read, idle, carried, cut).await;
+}
+
+/// A client and its backend. Dropping it ends both connections: as a break where it does not come to its own end, so that
+/// nobody takes a part for the whole.
+struct Pair<'a, S: Site> {
+    client: TcpStream,
+    server: TcpStream,
+    place: Place,
+    id: &'a Id,
+    site: &'a S,
+    ended: Ended,
+}
+
+impl<S: Site> Drop for Pair<'_, S> {
+    fn drop(&mut self) {
+        if !matches!(self.ended, Ended::Closed | Ended::ClientIdle | Ended::ServerIdle) {
+            // Where it cannot be set, the other side sees an end in place of a break.
+            let _ = (self.client.set_zero_linger(), self.server.set_zero_linger());
+        }
+        self.site.note(Event::Over(self.id, self.place.backend(), &self.ended));
+    }
 }
 
 /// The pool of a connection, with what had to be read to know it. Nothing where it leads nowhere.
@@ -201,9 +223,9 @@ mod tests {
         let pool = json!({"backends": {"a": {"address": "10.1.1.20", "port": 443}}});
         let document = json!({
             "version": 1,
-            "interfaces": {"public": {"device": "eth0", "roles": ["public"], "addresses": ["198.51.100.5/24"]}},
+            "interfaces": {"guest": {"device": "eth0", "roles": ["guest"], "addresses": ["10.1.1.1/24"]}},
             "load_balancers": {"tls": {
-                "address": "198.51.100.5", "port": 443, "protocol": "tcp", "default_pool": "rest",
+                "address": "10.1.1.1", "port": 443, "protocol": "tcp", "default_pool": "rest",
                 "pools": {"rest": pool, "www": pool, "below": pool, "deeper": pool},
                 "sni": {"www.demo.local": "www", "*.demo.local": "below", "*.a.demo.local": "deeper"},
             }},

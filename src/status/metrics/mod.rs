@@ -20,17 +20,15 @@ use crate::config::Id;
 use crate::dhcp::{Reason, Received, Sent};
 use crate::plan::facts::Traffic;
 
-/// The status and what balancers count, as text.
+/// Writes the status and what balancers count, as text.
 ///
 /// # Errors
-/// None that they can cause.
-pub fn encode(status: Status, balancers: Statistics) -> Result<String, fmt::Error> {
+/// It cannot be written.
+pub fn encode(text: &mut impl fmt::Write, status: Status, balancers: Statistics) -> fmt::Result {
     let mut registry = Registry::with_prefix("vrouter");
     registry.register_collector(Box::new(OfStatus(status)));
     registry.register_collector(Box::new(balancers::OfBalancers(balancers)));
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry)?;
-    Ok(text)
+    prometheus_client::encoding::text::encode(text, &registry)
 }
 
 #[derive(Debug)]

@@ -1,6 +1,10 @@
 //! Balancers under load: real clients in front, web servers behind, and everything edited, killed and restarted between.
 
+mod deaths;
+mod edits;
 mod keys;
+mod load;
+mod web;
 
 use serde_json::{Value, json};
 
