@@ -23,6 +23,7 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
+use super::counters::Tally;
 use super::http::{connection, io::Io, stream};
 use super::relay;
 use super::site::{Site, Visit};
@@ -178,9 +179,9 @@ impl Listener {
         connections.next += 1;
         connections.by_number.insert(number, entry.clone());
         drop(connections);
-        let site = self.site();
-        site.tally.opened();
-        Admitted { listener: self.clone(), entry, number, site }
+        let tally = self.site.load().tally.clone();
+        tally.opened();
+        Admitted { listener: self.clone(), entry, number, tally }
     }
 }
 
@@ -189,13 +190,13 @@ struct Admitted {
     listener: Arc<Listener>,
     entry: Arc<Entry>,
     number: u64,
-    /// What it was counted for.
-    site: Arc<Site>,
+    /// What it is counted in.
+    tally: Arc<Tally>,
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.site.tally.closed();
+        self.tally.closed();
         self.listener.connections.lock().by_number.remove(&self.number);
         self.listener.current.fetch_sub(1, Ordering::Relaxed);
         self.listener.freed.notify_one();
@@ -286,7 +287,7 @@ fn is_of_connection(error: &io::Error) -> bool {
 }
 
 async fn serve(stream: TcpStream, client: SocketAddrV4, admitted: Admitted) {
-    let site = admitted.site.clone();
+    let site = admitted.listener.site();
     // Where it cannot be set, answers are slower and not wrong.
     let _ = stream.set_nodelay(true);
     let https = site.config.protocol == BalancerProtocol::Https;
@@ -299,18 +300,22 @@ async fn serve(stream: TcpStream, client: SocketAddrV4, admitted: Admitted) {
         // Whoever cuts it ends the task.
         return relay::serve(stream, (client, local), &Tcp(site), std::future::pending()).await;
     }
-    let Some(tls) = &site.tls else { return connection::serve(Io::Plain(stream), visit).await };
+    let (tls, patience) = (site.tls.clone(), site.times.client_header);
+    // A connection outlives many sites and keeps none of them.
+    drop(site);
+    let Some(tls) = tls else { return connection::serve(Io::Plain(stream), visit).await };
     let handshake = TlsAcceptor::from(tls.config().clone()).accept(stream);
-    match tokio::time::timeout(site.times.client_header, handshake).await {
+    drop(tls);
+    match tokio::time::timeout(patience, handshake).await {
         Ok(Ok(stream)) => {
             let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let io = Io::Tls(Box::new(stream.into()));
             if h2 {
-                stream::serve(io, bytes::Bytes::new(), visit).await
+                stream::serve(io, bytes::Bytes::new(), visit).await;
             } else {
-                connection::serve(io, visit).await
+                connection::serve(io, visit).await;
             }
         }
-        _ => site.tally.turned_away(),
+        _ => admitted.tally.turned_away(),
     }
 }

@@ -5,15 +5,15 @@
 //! Called by `pool.rs`, by health checks with what they found, and by whoever carries connections.
 
 use std::net::SocketAddrV4;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::condition::Standing;
 pub use super::condition::{Condition, Health, Name};
+use super::condition::{Serves, Standing, millis};
 use super::counters::Tally;
 use super::place::Place;
 use super::pool::Pool;
@@ -39,8 +39,8 @@ pub struct Backend {
     queue: Arc<Queue>,
     active: AtomicU32,
     limit: AtomicU32,
-    /// Whether it takes what is new, by the pool's present view.
-    open: AtomicBool,
+    /// Whom it serves, by the pool's present view.
+    serves: AtomicU8,
     health: AtomicU8,
     /// Failures in a row.
     failures: AtomicU32,
@@ -89,7 +89,7 @@ impl Backend {
             queue: queue.clone(),
             active: AtomicU32::new(0),
             limit: AtomicU32::new(UNBOUNDED),
-            open: AtomicBool::new(false),
+            serves: AtomicU8::new(Serves::Nobody as u8),
             health: AtomicU8::new(Health::Unknown as u8),
             failures: AtomicU32::new(0),
             tolerated: AtomicU32::new(0),
@@ -147,7 +147,13 @@ impl Backend {
     /// Whether it takes what is new at present.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.open.load(Ordering::Acquire)
+        self.serves.load(Ordering::Acquire) == Serves::Anybody as u8
+    }
+
+    /// Whether it serves the clients that stay with it at present.
+    #[must_use]
+    pub fn keeps_clients(&self) -> bool {
+        self.serves.load(Ordering::Acquire) != Serves::Nobody as u8
     }
 
     /// What health checks say of it.
@@ -302,8 +308,8 @@ impl Backend {
         self.active.load(Ordering::SeqCst) < self.limit.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_open(&self, open: bool) {
-        self.open.store(open, Ordering::Release);
+    pub(super) fn set_serves(&self, serves: Serves) {
+        self.serves.store(serves as u8, Ordering::Release);
     }
 
     pub(super) fn configure(&self, limit: Option<u32>, outlier: Option<Outlier>) {
@@ -391,10 +397,4 @@ impl Backend {
             pool.refresh(now);
         }
     }
-}
-
-/// Milliseconds since an origin, from 1, so that 0 can stand for never.
-pub(super) fn millis(origin: Instant, moment: Instant) -> u64 {
-    let passed = moment.saturating_duration_since(origin).as_millis();
-    u64::try_from(passed).unwrap_or(u64::MAX).saturating_add(1)
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::config::Id;
@@ -65,4 +66,22 @@ pub(super) enum Standing {
     Resting,
     /// It is down.
     Dead,
+}
+
+/// Whom a backend serves, by the pool's present view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Serves {
+    /// Nobody new.
+    Nobody,
+    /// Clients that stay with it: it has no weight any more, or is a backup that is not needed any more.
+    Stayers,
+    /// Anybody.
+    Anybody,
+}
+
+/// Milliseconds since an origin, from 1, so that 0 can stand for never.
+pub(super) fn millis(origin: Instant, moment: Instant) -> u64 {
+    let passed = moment.saturating_duration_since(origin).as_millis();
+    u64::try_from(passed).unwrap_or(u64::MAX).saturating_add(1)
 }

@@ -3,12 +3,11 @@
 //! Called for every connection and request; the service reads it for status and metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::StatusCode;
 
 use super::statistics::{LatencyHistogram, Requests, Traffic};
-use crate::clock;
 
 /// What went through.
 #[derive(Debug, Default)]
@@ -60,20 +59,19 @@ impl Tally {
         add(&self.asked, 1);
     }
 
-    /// It was answered; its head was complete at `since`.
-    pub(crate) fn answered(&self, status: StatusCode, since: Instant) {
+    /// It was answered, so long after its head was complete.
+    pub(crate) fn answered(&self, status: StatusCode, took: Duration) {
         add(&self.answered, 1);
         let class = usize::from(status.as_u16() / 100);
         self.classes.get(class).or(self.classes.first()).into_iter().for_each(|count| add(count, 1));
-        let took = clock::moment().saturating_duration_since(since);
         self.latency.get(latency_class(took)).into_iter().for_each(|count| add(count, 1));
         add(&self.latency_us, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
     /// A request came and was refused before anybody looked for a backend.
-    pub(crate) fn declined(&self, status: StatusCode, since: Instant) {
+    pub(crate) fn declined(&self, status: StatusCode) {
         self.asked();
-        self.answered(status, since);
+        self.answered(status, Duration::ZERO);
     }
 
     /// It was not answered: its client is gone, or somebody else answers it.
@@ -156,12 +154,12 @@ mod tests {
     #[test]
     fn answers_are_counted_by_class_and_what_is_under_way_besides() {
         let tally = Tally::default();
-        let since = clock::moment();
+        let took = Duration::ZERO;
         (0..8).for_each(|_| tally.asked());
         for status in [200, 204, 301, 404, 503] {
-            tally.answered(StatusCode::from_u16(status).unwrap(), since);
+            tally.answered(StatusCode::from_u16(status).unwrap(), took);
         }
-        tally.answered(StatusCode::from_u16(999).unwrap(), since);
+        tally.answered(StatusCode::from_u16(999).unwrap(), took);
         tally.given_up();
         let requests = tally.requests();
         assert_eq!((requests.by_class, requests.total, requests.current), ([0, 2, 1, 1, 1], 8, 1));

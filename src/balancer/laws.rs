@@ -170,6 +170,53 @@ fn state_outlives_edits_and_those_that_leave_end_what_they_have() {
     assert!(!Arc::ptr_eq(&bench.backend("b0"), &first));
 }
 
+#[tokio::test(start_paused = true)]
+async fn clients_stay_with_backends_that_take_nobody_else() {
+    let mut pool = members(&[100, 100, 100]);
+    pool["backends"]["b1"]["weight"] = json!(0);
+    pool["backends"]["b2"]["backup"] = json!(true);
+    pool["backends"]["b1"]["max_connections"] = json!(1);
+    let bench = Bench::new(Algorithm::RoundRobin, &pool);
+    let picked = |stay: Option<&str>| {
+        let stay = stay.map(|stay| bench.backend(stay));
+        bench.pool.try_pick(Wish { stay: stay.as_ref(), ..Wish::default() }, bench.start).unwrap()
+    };
+    assert!((0..9).all(|_| id(&picked(None).unwrap()) == "b0"));
+    assert_eq!(id(&picked(Some("b2")).unwrap()), "b2");
+    let held = picked(Some("b1")).unwrap();
+    assert_eq!(id(&held), "b1");
+    // Where it is full, the client waits for it.
+    let waits = {
+        let (pool, backend) = (bench.pool.clone(), held.backend().clone());
+        tokio::spawn(async move {
+            let wish = Wish { stay: Some(&backend), ..Wish::default() };
+            pool.pick(wish, clock::moment()).await.map(|place| id(&place))
+        })
+    };
+    while bench.pool.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(id(&picked(None).unwrap()), "b0", "others do not wait for it");
+    drop(held);
+    assert_eq!(waits.await.unwrap().unwrap(), "b1");
+    // It is not well, or not wanted at all: the client moves on.
+    bench.backend("b2").set_health(Health::Down, "down", bench.start, Timestamp::default());
+    assert_eq!(id(&picked(Some("b2")).unwrap()), "b0");
+    pool["backends"]["b1"]["enabled"] = json!(false);
+    bench.edit(&pool, 0);
+    assert_eq!(id(&picked(Some("b1")).unwrap()), "b0");
+    // Nobody takes anything new: who stays is served still.
+    let mut last = members(&[0]);
+    bench.edit(&last, 0);
+    let stay = bench.backend("b0");
+    let wish = Wish { stay: Some(&stay), ..Wish::default() };
+    assert_eq!(id(&bench.pool.try_pick(wish, bench.start).unwrap().unwrap()), "b0");
+    assert_eq!(bench.pool.try_pick(Wish::default(), bench.start).unwrap_err(), Unavailable::NoBackend);
+    last["backends"]["b0"]["enabled"] = json!(false);
+    bench.edit(&last, 0);
+    assert_eq!(bench.pool.try_pick(wish, bench.start).unwrap_err(), Unavailable::NoBackend);
+}
+
 #[test]
 fn a_backend_that_fails_rests_longer_each_time_up_to_a_bound() {
     let mut pool = members(&[100, 100]);

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::backend::{Backend, Name, millis};
+use super::backend::{Backend, Name};
+use super::condition::{Serves, millis};
 use super::place::Place;
 use super::queue::{Left, Queue, is_among};
 use super::view::{Member, View};
@@ -53,7 +54,8 @@ pub struct Manner {
 pub struct Wish<'a> {
     /// What is hashed, for the algorithms that hash.
     pub key: u64,
-    /// The backend that the client stays with. While it takes part, no other serves.
+    /// The backend that the client stays with. While it is well and enabled, no other serves, though it may have no weight
+    /// or be a backup that nobody else needs.
     pub stay: Option<&'a Arc<Backend>>,
     /// Backends that failed this request already; they are taken again only where there is no other.
     pub tried: &'a [Arc<Backend>],
@@ -248,9 +250,10 @@ impl Pool {
         !self.view.load().is_empty()
     }
 
-    /// The first backend that takes part and is meant.
-    pub(super) fn find_open(&self, meant: impl Fn(&Backend) -> bool) -> Option<Arc<Backend>> {
-        self.view.load().backends().iter().find(|backend| meant(backend)).cloned()
+    /// The first backend that is meant, of those that serve who stays with them.
+    pub(super) fn find(&self, meant: impl Fn(&Backend) -> bool) -> Option<Arc<Backend>> {
+        let view = self.view.load();
+        view.backends().iter().chain(view.keepers()).find(|backend| meant(backend)).cloned()
     }
 
     /// A place at a backend. Where all have their `max_connections`, waits in line; dropping the future leaves the line.
@@ -266,7 +269,8 @@ impl Pool {
             let stay = self.present(wish);
             let ticket = self.queue.stand(stay, self.avoided(wish), now).ok_or(Unavailable::QueueFull)?;
             // A place may have become free before it was seen that somebody waits.
-            self.queue.settle(self.view.load().backends());
+            let view = self.view.load_full();
+            self.queue.settle(view.backends(), view.keepers());
             match ticket.place().await {
                 Ok(place) => return Ok(place),
                 Err(Left::Late) => return Err(Unavailable::QueueTimeout),
@@ -288,11 +292,11 @@ impl Pool {
             }
         }
         let view = self.view.load();
-        if view.is_empty() {
-            return Err(Unavailable::NoBackend);
-        }
         if let Some(stay) = self.present(wish) {
             return Ok(stay.try_hold());
+        }
+        if view.is_empty() {
+            return Err(Unavailable::NoBackend);
         }
         if self.queue.is_busy() {
             return Ok(None);
@@ -303,7 +307,9 @@ impl Pool {
 
     /// The backend that the client stays with, if it takes part and has not failed this request.
     fn present<'a>(&self, wish: Wish<'a>) -> Option<&'a Arc<Backend>> {
-        wish.stay.filter(|stay| stay.is_open() && stay.belongs_to(&self.queue) && !is_among(stay, wish.tried))
+        wish.stay.filter(|stay| {
+            stay.keeps_clients() && stay.belongs_to(&self.queue) && !is_among(stay, wish.tried)
+        })
     }
 
     /// The backends that are not wanted again: none where there are no others.
@@ -330,18 +336,25 @@ impl Pool {
 
     fn rebuild(&self, table: MutexGuard<'_, Table>, now: Instant) {
         let (view, until) = View::build(table.algorithm, &table.members, table.slow_start, now, self.origin);
-        // Those who take part stand in the order of the members.
-        let mut part = view.backends().iter().peekable();
+        // Those who take part stand in the order of the members, and so do the keepers.
+        let (mut part, mut keepers) = (view.backends().iter().peekable(), view.keepers().iter().peekable());
         for member in &table.members {
-            member.backend.set_open(part.next_if(|next| Arc::ptr_eq(next, &member.backend)).is_some());
+            let is_next = |next: &&Arc<Backend>| Arc::ptr_eq(next, &member.backend);
+            member.backend.set_serves(if part.next_if(is_next).is_some() {
+                Serves::Anybody
+            } else if keepers.next_if(is_next).is_some() {
+                Serves::Stayers
+            } else {
+                Serves::Nobody
+            });
         }
         for backend in &table.leaving {
-            backend.set_open(false);
+            backend.set_serves(Serves::Nobody);
         }
         let view = Arc::new(view);
         self.view.store(view.clone());
         self.until.store(until, Ordering::Relaxed);
         drop(table);
-        self.queue.settle(view.backends());
+        self.queue.settle(view.backends(), view.keepers());
     }
 }

@@ -117,7 +117,7 @@ impl Queue {
     pub(super) fn pass(&self, place: Place) {
         let mut lines = self.lines.lock();
         let backend = place.backend().clone();
-        if backend.is_open() && backend.is_within_limit() {
+        if backend.keeps_clients() && backend.is_within_limit() {
             self.give(&mut lines, place);
         } else {
             place.give_back();
@@ -130,12 +130,14 @@ impl Queue {
         self.hand(&mut self.lines.lock(), backend);
     }
 
-    /// Takes note of who takes part now: whoever waits for what is not there any more is told.
-    pub(super) fn settle(&self, members: &[Arc<Backend>]) {
+    /// Takes note of who takes part now, and of who keeps its clients beside them: whoever waits for what is not there
+    /// any more is told.
+    pub(super) fn settle(&self, members: &[Arc<Backend>], keepers: &[Arc<Backend>]) {
         if self.waiting() == 0 {
             return;
         }
-        let is_member = |number: u64| members.iter().any(|member| member.number() == number);
+        let all = || members.iter().chain(keepers);
+        let is_member = |number: u64| all().any(|member| member.number() == number);
         let mut lines = self.lines.lock();
         if members.is_empty() {
             lines.any.clear();
@@ -149,11 +151,11 @@ impl Queue {
             }
         }
         self.count(&lines);
-        members.iter().for_each(|member| self.hand(&mut lines, member));
+        all().for_each(|member| self.hand(&mut lines, member));
     }
 
     fn hand(&self, lines: &mut Lines, backend: &Arc<Backend>) {
-        while lines.is_wanted(backend) && backend.is_open() {
+        while backend.keeps_clients() && lines.is_wanted(backend) {
             let Some(place) = backend.try_hold() else { return };
             self.give(lines, place);
         }
@@ -185,14 +187,14 @@ impl Lines {
     /// Whether somebody would take this backend.
     fn is_wanted(&self, backend: &Arc<Backend>) -> bool {
         self.staying.contains_key(&backend.number())
-            || self.any.values().any(|waiter| !is_among(backend, &waiter.tried))
+            || (backend.is_open() && self.any.values().any(|waiter| !is_among(backend, &waiter.tried)))
     }
 
     /// Takes out the one who waits longest among those who would take this backend.
     fn first(&mut self, backend: &Arc<Backend>) -> Option<Waiter> {
         let staying = self.staying.get(&backend.number()).and_then(|line| line.keys().next().copied());
-        let any =
-            self.any.iter().find(|(_, waiter)| !is_among(backend, &waiter.tried)).map(|(number, _)| *number);
+        let takes = |waiter: &Waiter| backend.is_open() && !is_among(backend, &waiter.tried);
+        let any = self.any.iter().find(|(_, waiter)| takes(waiter)).map(|(number, _)| *number);
         match (staying, any) {
             (Some(staying), Some(any)) if any < staying => self.any.remove(&any),
             (Some(staying), _) => self.remove(staying, Some(backend.number())),

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 
-use super::backend::{Backend, millis};
+use super::backend::Backend;
+use super::condition::millis;
 
 /// The most clients that a pool remembers; those that came once and not again make room first.
 pub(super) const MOST: u64 = 65_536;

@@ -6,8 +6,9 @@
 //!   after a time without a word, and not kept through a restart. A client whose value nobody knows is served by anybody
 //!   and stays there.
 //!
-//! A backend that takes no new connections has nobody staying with it: the client is served by another, stays there, and
-//! gets the cookie that says so. Called by whoever carries connections and requests.
+//! A backend that is down, rests, is disabled or removed has nobody staying with it: the client is served by another, stays
+//! there, and gets the cookie that says so. One that only lost its weight, or a backup that is not needed any more, keeps
+//! its clients. Called by whoever carries connections and requests.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -149,7 +150,7 @@ impl Sticky {
         };
         let within = Duration::from_secs(self.settings.seconds.unwrap_or(REMEMBERED_SECONDS).into());
         let known = client.and_then(|client| self.remembered.find(client, within, now));
-        Brought { backend: known.filter(|backend| backend.is_open()), client, late: false }
+        Brought { backend: known.filter(|backend| backend.keeps_clients()), client, late: false }
     }
 
     /// A backend was chosen for the client.
@@ -216,7 +217,7 @@ impl Sticky {
         let tag = u64::from_str_radix(value.get(..16)?, 16).ok()?;
         let issued = u64::from_str_radix(value.get(16..26)?, 16).ok()?;
         let code = u128::from_str_radix(value.get(26..)?, 16).ok()?;
-        let backend = pool.find_open(|backend| backend.tag(|| self.secret.tag(backend)) == tag)?;
+        let backend = pool.find(|backend| backend.tag(|| self.secret.tag(backend)) == tag)?;
         let expected = self.secret.code(b"cookie", &backend, issued);
         // As long for a code that is nearly right as for any other.
         let differs = expected.iter().zip(code.to_be_bytes()).fold(0, |all, (one, two)| all | (one ^ two));

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::backend::{Backend, millis};
+use super::backend::Backend;
 use super::choose::{Candidate, Chooser, hash};
-use super::condition::Standing;
+use super::condition::{Standing, millis};
 use super::place::Place;
 use super::queue::is_among;
 use crate::config::load_balancer::Algorithm;
@@ -37,12 +37,18 @@ impl Member {
 #[derive(Debug)]
 pub(super) struct View {
     backends: Box<[Arc<Backend>]>,
+    /// Those that serve the clients that stay with them, and nobody else.
+    keepers: Box<[Arc<Backend>]>,
     chooser: Chooser,
 }
 
 impl Default for View {
     fn default() -> Self {
-        Self { backends: Box::default(), chooser: Chooser::new(Algorithm::RoundRobin, &[]) }
+        Self {
+            backends: Box::default(),
+            keepers: Box::default(),
+            chooser: Chooser::new(Algorithm::RoundRobin, &[]),
+        }
     }
 }
 
@@ -91,11 +97,24 @@ impl View {
         let grows_next = grows.then(|| now_ms + (slow_ms / STEPS).max(SHORTEST_STEP));
         let until = rests_end.into_iter().chain(grows_next).min().unwrap_or(u64::MAX);
         let backends = part.iter().map(|member| member.backend.clone()).collect();
-        (Self { backends, chooser: Chooser::new(algorithm, &candidates) }, until)
+        // Both stand in one order.
+        let mut takers = part.iter().peekable();
+        let keepers = members
+            .iter()
+            .filter(|member| takers.next_if(|taker| std::ptr::eq(**taker, *member)).is_none())
+            .filter(|member| member.enabled)
+            .filter(|member| member.backend.standing(now) == Standing::Live)
+            .map(|member| member.backend.clone())
+            .collect();
+        (Self { backends, keepers, chooser: Chooser::new(algorithm, &candidates) }, until)
     }
 
     pub(super) fn backends(&self) -> &[Arc<Backend>] {
         &self.backends
+    }
+
+    pub(super) fn keepers(&self) -> &[Arc<Backend>] {
+        &self.keepers
     }
 
     pub(super) fn is_empty(&self) -> bool {

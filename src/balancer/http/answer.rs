@@ -10,6 +10,7 @@ use http::header::TRANSFER_ENCODING;
 use http::response::Parts;
 use http::{HeaderMap, Method, StatusCode, Version};
 
+use super::fields;
 use super::head::{Framing, MAX_FIELDS, content_length, field_of};
 
 /// The longest head of an answer.
@@ -41,6 +42,7 @@ pub(super) fn read(buffer: &mut BytesMut) -> Result<Option<Parts>, BrokenAnswer>
     let mut parts = http::Response::new(()).into_parts().0;
     parts.version = if response.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     parts.status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(BrokenAnswer)?;
+    parts.headers = fields::spare();
     parts.headers.reserve(response.headers.len() + 2);
     for field in response.headers.iter() {
         let (name, value) = field_of(&head, field).ok_or(BrokenAnswer)?;

@@ -4,6 +4,7 @@
 //! ahead waits in the connection until its turn.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,13 +15,13 @@ use http::{HeaderMap, Method, StatusCode, Version, request, response};
 use super::body::{Decoder, Piece};
 use super::client::{Client, Lost};
 use super::exchange::{self, Ended, Request, is_modern};
-use super::fields::Connection;
-use super::head::{self, Framing, HeadLimits, Scan};
+use super::fields::{self, Connection};
+use super::head::{self, Framing, Scan};
 use super::io::{Io, Timer};
 use super::outgoing::Outgoing;
 use super::refusal::Refusal;
 use super::stream;
-use crate::balancer::site::Visit;
+use crate::balancer::site::{Site, Visit};
 use crate::clock;
 
 /// How a client begins that speaks HTTP/2 without having been asked (RFC 9113 section 3.3).
@@ -77,12 +78,11 @@ pub(crate) async fn serve(io: Io, visit: Visit) {
     let mut parts = http::Request::new(()).into_parts().0;
     let mut first = true;
     loop {
-        let limits = visit.site().limits;
         parts.headers.clear();
-        match client.next(&mut parts, &limits, &visit, &mut timer, first).await {
-            Ok(framing) => {
+        match client.next(&mut parts, &visit, &mut timer, first).await {
+            Ok((framing, site)) => {
                 first = false;
-                if !client.exchange(&mut parts, framing, &visit, &mut timer).await {
+                if !client.exchange(&mut parts, framing, &site, &visit, &mut timer).await {
                     return;
                 }
             }
@@ -91,7 +91,7 @@ pub(crate) async fn serve(io: Io, visit: Visit) {
                 return stream::serve(client.io, client.buffer.freeze(), visit).await;
             }
             Err(Nothing::Refused(refusal)) => {
-                visit.site().tally.declined(refusal.status(), clock::moment());
+                visit.site().tally.declined(refusal.status());
                 client.decoder = Decoder::new(Framing::Close);
                 client.refuse(refusal, &mut timer).await;
                 return;
@@ -101,70 +101,69 @@ pub(crate) async fn serve(io: Io, visit: Visit) {
 }
 
 impl Http1 {
-    /// The head of the next request.
+    /// The head of the next request, and what the listener serves now that it is there.
     async fn next(
         &mut self,
         parts: &mut request::Parts,
-        limits: &HeadLimits,
         visit: &Visit,
         timer: &mut Timer,
         first: bool,
-    ) -> Result<Framing, Nothing> {
+    ) -> Result<(Framing, Arc<Site>), Nothing> {
         let times = visit.site().times;
+        // Much may change while nobody asks anything, and a connection that waits keeps nothing of what was before.
+        let mut site = None;
         let mut scan = Scan::default();
-        let mut waiting = self.buffer.is_empty();
+        // A head that comes at once needs no timer of its own.
+        let mut timed = first || !self.buffer.is_empty();
         if !first {
-            timer.set(if waiting { times.client_idle } else { times.client_header });
+            timer.set(if timed { times.client_header } else { times.client_idle });
         }
         self.out.rest();
-        if waiting {
+        if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
         }
         let length = poll_fn(|cx| {
             loop {
-                if first
-                    && self
-                        .buffer
-                        .starts_with(PREFACE.get(..self.buffer.len().min(PREFACE.len())).unwrap_or(PREFACE))
-                {
+                let start = PREFACE.get(..self.buffer.len()).unwrap_or(PREFACE);
+                if first && self.buffer.starts_with(start) {
                     if self.buffer.len() >= PREFACE.len() {
                         return Poll::Ready(Err(Nothing::Preface));
                     }
-                } else {
-                    match scan.end(&mut self.buffer, limits) {
+                } else if !self.buffer.is_empty() {
+                    let site = site.get_or_insert_with(|| visit.site());
+                    match scan.end(&mut self.buffer, &site.limits) {
                         Ok(Some(length)) => return Poll::Ready(Ok(length)),
                         Ok(None) => {}
                         Err(refusal) => return Poll::Ready(Err(Nothing::Refused(refusal))),
                     }
                 }
                 match self.io.poll_fill(cx, &mut self.buffer, false) {
-                    Poll::Ready(Ok(count)) if count > 0 => {
-                        if waiting && !first {
-                            timer.set(times.client_header);
-                        }
-                        waiting = false;
-                    }
+                    Poll::Ready(Ok(count)) if count > 0 => {}
                     Poll::Ready(_) => return Poll::Ready(Err(Nothing::Over)),
                     Poll::Pending => break,
                 }
             }
-            if waiting && visit.is_ending(cx) {
+            let silent = self.buffer.is_empty();
+            if silent && visit.is_ending(cx) {
                 return Poll::Ready(Err(Nothing::Over));
             }
-            let silent = self.buffer.is_empty();
+            if !silent && !std::mem::replace(&mut timed, true) {
+                timer.set(times.client_header);
+            }
             timer
                 .poll(cx)
                 .map(|()| Err(if silent { Nothing::Over } else { Nothing::Refused(Refusal::Timeout) }))
         })
         .await?;
+        let site = site.unwrap_or_else(|| visit.site());
         let head = self.buffer.split_to(length).freeze();
         // What is not understood is answered as if it were HTTP/1.1.
         self.version = Version::HTTP_11;
         self.head_only = false;
-        let framing = head::read(&head, parts, limits).map_err(Nothing::Refused)?;
+        let framing = head::read(&head, parts, &site.limits).map_err(Nothing::Refused)?;
         self.version = parts.version;
         self.head_only = parts.method == Method::HEAD;
-        Ok(framing)
+        Ok((framing, site))
     }
 
     /// Serves one request; true if another may come.
@@ -172,6 +171,7 @@ impl Http1 {
         &mut self,
         parts: &mut request::Parts,
         framing: Framing,
+        site: &Site,
         visit: &Visit,
         timer: &mut Timer,
     ) -> bool {
@@ -185,16 +185,16 @@ impl Http1 {
         }
         self.decoder = Decoder::new(framing);
         self.persists = connection.persists(parts.version);
-        self.left = visit.site().body_limit.unwrap_or(u64::MAX);
+        self.left = site.body_limit.unwrap_or(u64::MAX);
         if let Framing::Length(length) = framing
             && length > self.left
         {
-            visit.site().tally.declined(StatusCode::PAYLOAD_TOO_LARGE, clock::moment());
+            site.tally.declined(StatusCode::PAYLOAD_TOO_LARGE);
             self.refuse(Refusal::BodyTooLong, timer).await;
             return false;
         }
         let request = Request { parts, framing, connection, since: clock::moment() };
-        match exchange::serve(self, request, visit, timer).await {
+        match exchange::serve(self, request, site, visit, timer).await {
             Ended::Whole if self.persists => true,
             Ended::Whole => {
                 self.linger(timer).await;
@@ -305,6 +305,7 @@ impl Client for Http1 {
             Framing::Close => Framing::Chunked,
             framing => framing,
         };
+        self.out.begin_head();
         self.status_line(answer.status);
         if self.framing != Framing::Empty {
             answer.headers.remove(CONTENT_LENGTH);
@@ -321,6 +322,7 @@ impl Client for Http1 {
         if self.head_only {
             self.framing = Framing::Empty;
         }
+        fields::give_back(answer.headers);
     }
 
     fn takes_more(&self) -> bool {

@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::response::Parts;
 
@@ -139,16 +139,16 @@ impl Duplex {
     }
 
     /// Sends the request, whose head waits in the backend's connection, until the backend answers. An interim answer is
-    /// an answer. `patient` says that the client waits for one before it sends its body.
+    /// an answer. It is `now`; `patient` says that the client waits for one before it sends its body.
     pub(super) async fn head<C: Client>(
         &mut self,
         client: &mut C,
         server: &mut Server,
         timer: &mut Timer,
-        times: &Times,
+        (now, times): (Instant, &Times),
         patient: bool,
     ) -> Result<Parts, Failure> {
-        timer.set(times.server_response);
+        timer.set_from(now, times.server_response);
         let mut waited_for_client = false;
         poll_fn(|cx| {
             let before = self.sent;

@@ -65,29 +65,30 @@ pub(super) enum Ended {
 pub(super) async fn serve<C: Client>(
     client: &mut C,
     request: Request<'_>,
+    site: &Site,
     visit: &Visit,
     timer: &mut Timer,
 ) -> Ended {
-    let site = visit.site();
     let Request { parts, framing, connection, since } = request;
     site.tally.asked();
     let (ended, status) = match site.route(parts, visit, since) {
         Err(refusal) => (Ended::Refused(refusal), None),
         Ok(Route::Answer(answer, body)) => {
             let status = answer.status;
-            (canned(client, framing, answer, body, &site, timer).await, Some(status))
+            (canned(client, framing, answer, body, site, timer).await, Some(status))
         }
         Ok(Route::Pool(pool, errand)) => {
             let exchange =
-                Exchange { site: &site, visit, pool, parts, framing, connection: &connection, since, errand };
+                Exchange { site, visit, pool, parts, framing, connection: &connection, since, errand };
             exchange.run(client, timer).await
         }
     };
+    let took = clock::moment().saturating_duration_since(since);
     match (ended, status) {
-        (Ended::Refused(refusal), _) => site.tally.answered(refusal.status(), since),
+        (Ended::Refused(refusal), _) => site.tally.answered(refusal.status(), took),
         // It was counted when it became one.
         (Ended::Tunnel, _) => {}
-        (_, Some(status)) => site.tally.answered(status, since),
+        (_, Some(status)) => site.tally.answered(status, took),
         (_, None) => site.tally.given_up(),
     }
     ended
@@ -137,20 +138,22 @@ impl Exchange<'_> {
         let refused = |refusal| (Ended::Refused(refusal), None);
         let mut tried: Vec<Arc<Backend>> = Vec::new();
         let mut fresh = false;
+        let mut now = self.since;
         loop {
             let wish = Wish { key: self.errand.key, stay: self.errand.stay(), tried: &tried };
-            let Ok(place) = self.pool.pool.pick(wish, clock::moment()).await else {
+            let Ok(place) = self.pool.pool.pick(wish, now).await else {
                 self.pool.unserved();
                 return refused(if tried.is_empty() { Refusal::Unavailable } else { Refusal::BadGateway });
             };
             let backend = place.backend();
-            let mut server = match self.server(backend, fresh).await {
+            let mut server = match self.server(backend, fresh, now).await {
                 Ok(server) => server,
                 Err(error) => {
                     self.failed(backend, &format!("no connection: {error}"));
                     tried.push(backend.clone());
                     if tried.len() < ATTEMPTS {
                         self.count(backend, Tally::retried);
+                        now = clock::moment();
                         continue;
                     }
                     let late = error.kind() == io::ErrorKind::TimedOut;
@@ -162,7 +165,7 @@ impl Exchange<'_> {
             self.write_head(&mut server);
             let reused = server.reused;
             backend.tally.asked();
-            let answer = self.answer(client, &mut server, &mut duplex, timer).await;
+            let answer = self.answer(client, &mut server, &mut duplex, timer, now).await;
             let failure = match answer {
                 Ok(answer) => {
                     let status = answer.status;
@@ -171,7 +174,10 @@ impl Exchange<'_> {
                     match ended {
                         Ended::Tunnel => {}
                         Ended::Refused(_) => backend.tally.given_up(),
-                        _ => backend.tally.answered(status, self.since),
+                        _ => {
+                            let took = clock::moment().saturating_duration_since(self.since);
+                            backend.tally.answered(status, took);
+                        }
                     }
                     return (ended, Some(status));
                 }
@@ -197,6 +203,7 @@ impl Exchange<'_> {
                 }
             }
             self.count(backend, Tally::retried);
+            now = clock::moment();
         }
     }
 
@@ -211,14 +218,14 @@ impl Exchange<'_> {
     }
 
     /// A connection to the backend; a new one if `fresh`, or if the backend is to be told of the client by it.
-    async fn server(&self, backend: &Backend, fresh: bool) -> io::Result<Server> {
+    async fn server(&self, backend: &Backend, fresh: bool, now: Instant) -> io::Result<Server> {
         let endpoint = (backend.endpoint(), self.pool.tls_number());
         let Visit { client, local, .. } = *self.visit;
         let header = |version| proxy_header::header(version, client, local);
         let preface = self.site.proxy_protocol.map(header).unwrap_or_default();
         if !fresh
             && preface.is_empty()
-            && let Some(server) = upstream::take(endpoint)
+            && let Some(server) = upstream::take(endpoint, now)
         {
             return Ok(server);
         }
@@ -228,6 +235,7 @@ impl Exchange<'_> {
     fn write_head(&self, server: &mut Server) {
         let Self { parts, framing, connection, .. } = self;
         let out = &mut server.out;
+        out.begin_head();
         out.text(parts.method.as_str().as_bytes());
         out.text(b" ");
         out.text(parts.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
@@ -261,10 +269,11 @@ impl Exchange<'_> {
         server: &mut Server,
         duplex: &mut Duplex,
         timer: &mut Timer,
+        mut now: Instant,
     ) -> Result<response::Parts, Failure> {
         let mut patient = self.parts.headers.contains_key(EXPECT);
         for _ in 0..INTERIM {
-            let mut answer = duplex.head(client, server, timer, &self.site.times, patient).await?;
+            let mut answer = duplex.head(client, server, timer, (now, &self.site.times), patient).await?;
             if !answer.status.is_informational() || answer.status == StatusCode::SWITCHING_PROTOCOLS {
                 return Ok(answer);
             }
@@ -272,6 +281,7 @@ impl Exchange<'_> {
             answer.headers.remove(CONTENT_LENGTH);
             answer.headers.remove(TRANSFER_ENCODING);
             patient = false;
+            now = clock::moment();
             client.inform(answer);
         }
         Err(Failure::Backend(Refusal::BadGateway))
@@ -326,7 +336,12 @@ impl Exchange<'_> {
         let complete =
             decoder.is_done() && duplex.is_whole() && server.out.is_empty() && server.buffer.is_empty();
         if complete && said.persists(version) && self.site.proxy_protocol.is_none() {
-            upstream::keep((backend.endpoint(), self.pool.tls_number()), server, self.site.times.server_idle);
+            upstream::keep(
+                (backend.endpoint(), self.pool.tls_number()),
+                server,
+                clock::moment(),
+                self.site.times.server_idle,
+            );
         }
         Ended::Whole
     }
@@ -349,7 +364,8 @@ impl Exchange<'_> {
         let mut received = 0;
         let flushed = poll_fn(|cx| client.poll_flush(cx, &mut received)).await;
         let Some((io, buffer)) = client.connection().filter(|_| flushed.is_ok()) else { return Ended::Cut };
-        self.count(backend, |tally| tally.answered(StatusCode::SWITCHING_PROTOCOLS, self.since));
+        let took = clock::moment().saturating_duration_since(self.since);
+        self.count(backend, |tally| tally.answered(StatusCode::SWITCHING_PROTOCOLS, took));
         let idle = self.site.times.tunnel_idle;
         let counts = (&mut duplex.sent, &mut duplex.received);
         let tunnel = tunnel::run((io, buffer), (&mut server.io, &mut server.buffer), timer, idle, counts);

@@ -2,6 +2,8 @@
 //!
 //! Called for every request and every answer; pure.
 
+use std::cell::RefCell;
+
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
@@ -10,6 +12,31 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// The most fields that a map without any keeps room for.
+const ROOM: usize = 128;
+/// How many maps a worker keeps.
+const SPARE: usize = 64;
+
+thread_local! {
+    /// Maps without fields, whose room is there for the next answer: making it anew costs as much as filling it.
+    static SPARES: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A map without fields.
+pub(super) fn spare() -> HeaderMap {
+    SPARES.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+/// Keeps the room of a map that nobody needs any more.
+pub(super) fn give_back(mut fields: HeaderMap) {
+    SPARES.with_borrow_mut(|spares| {
+        if spares.len() < SPARE && fields.capacity() <= ROOM {
+            fields.clear();
+            spares.push(fields);
+        }
+    });
+}
 
 /// What the sender of a message said of its connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

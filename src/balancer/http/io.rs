@@ -142,7 +142,12 @@ impl Timer {
 
     /// It rings after so long from now.
     pub(crate) fn set(&mut self, after: Duration) {
-        self.at = clock::moment() + after;
+        self.set_from(clock::moment(), after);
+    }
+
+    /// It rings after so long from a moment that was now just before.
+    pub(crate) fn set_from(&mut self, now: Instant, after: Duration) {
+        self.at = now + after;
         if self.sleep.deadline().into_std() > self.at {
             self.sleep.as_mut().reset(self.at.into());
         }

@@ -18,6 +18,9 @@ const COPIED: usize = 4 * 1024;
 /// So much may wait before more is taken.
 const HIGH: usize = 16 * 1024;
 
+/// How long most heads are.
+const HEAD: usize = 960;
+
 /// What is on its way out.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
@@ -35,6 +38,11 @@ impl Outgoing {
     /// Whether more may be put in before what waits is written.
     pub(crate) fn takes_more(&self) -> bool {
         self.data.is_empty() && self.last.is_empty() && self.first.len() < HIGH
+    }
+
+    /// Makes room for a head at once, rather than for each of its fields.
+    pub(crate) fn begin_head(&mut self) {
+        self.first.reserve(HEAD);
     }
 
     /// Text as it is; only while [`Self::takes_more`].

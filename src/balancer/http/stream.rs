@@ -148,17 +148,16 @@ async fn serve_stream(request: http::Request<RecvStream>, respond: SendResponse<
         Framing::Length(length) if length > client.left => Err(Refusal::BodyTooLong),
         framing => Ok(framing),
     });
-    drop(site);
     let framing = match framing {
         Ok(framing) => framing,
         Err(refusal) => {
-            visit.site().tally.declined(refusal.status(), since);
+            site.tally.declined(refusal.status());
             return client.refuse(refusal, &mut timer, visit).await;
         }
     };
     let connection = Connection { upgrade: None, ..Connection::take(&mut parts.headers, parts.version) };
     let request = Request { parts: &mut parts, framing, connection, since };
-    match exchange::serve(&mut client, request, visit, &mut timer).await {
+    match exchange::serve(&mut client, request, &site, visit, &mut timer).await {
         Ended::Whole => {}
         Ended::Refused(refusal) => client.refuse(refusal, &mut timer, visit).await,
         Ended::Cut | Ended::Tunnel => client.reset(Reason::INTERNAL_ERROR),

@@ -56,8 +56,7 @@ thread_local! {
 }
 
 /// A connection that waits, the one that was used last: others may go when few are needed.
-pub(super) fn take(endpoint: Endpoint) -> Option<Server> {
-    let now = clock::moment();
+pub(super) fn take(endpoint: Endpoint, now: Instant) -> Option<Server> {
     IDLE.with_borrow_mut(|idle| {
         let kept = idle.by_endpoint.get_mut(&endpoint)?;
         while let Some(Kept { mut server, since, longest }) = kept.pop_back() {
@@ -72,10 +71,10 @@ pub(super) fn take(endpoint: Endpoint) -> Option<Server> {
 }
 
 /// Keeps a connection whose last exchange is complete, for so long at most.
-pub(super) fn keep(endpoint: Endpoint, mut server: Server, longest: Duration) {
+pub(super) fn keep(endpoint: Endpoint, mut server: Server, now: Instant, longest: Duration) {
     server.out.rest();
     server.buffer = BytesMut::new();
-    let kept = Kept { server, since: clock::moment(), longest };
+    let kept = Kept { server, since: now, longest };
     IDLE.with_borrow_mut(|idle| {
         if idle.count >= KEPT {
             return;
