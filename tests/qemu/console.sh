@@ -12,6 +12,7 @@ console() {
     # what a slow serial port has not taken yet would go down with it. What is read there is the machine's words, byte by
     # byte; QEMU's record of the console has some twice when whoever reads is slow.
     : >"$said"
+    # shellcheck disable=SC2094  # it is read until what is written to it has its end
     {
         # shellcheck disable=SC2016  # the machine's shell expands it
         printf 'echo; echo begin-%s-$((0)); %s; echo; echo end-%s-$((0))\n' "$mark" "$1" "$mark"
