@@ -19,12 +19,10 @@ file_mode() {
 
 # add_libraries TREE: what the ELF files of a tree link, until nothing is missing.
 add_libraries() {
-    local tree=$1 library found again=yes absent
-    absent=$(entries "$IMAGE_DIR/absent.list" | tr '\n' ' ')
+    local tree=$1 library found again=yes
     while [[ -n $again ]]; do
         again=
         for library in $(needed_libraries "$tree"); do
-            [[ " $absent " != *" $library "* ]] || continue
             [[ -z $(find "$tree/usr/lib" -name "$library" -print -quit) ]] || continue
             found=$(cd "$OUT/debian" && find usr/lib usr/lib64 -name "$library" | sort | head -n 1)
             [[ -n $found ]] || fail "something links $library, and no package of image/packages holds it"
@@ -32,44 +30,11 @@ add_libraries() {
             again=yes
         done
     done
-    for library in $absent; do
-        add_absent "$tree" "$library"
-    done
-}
-
-# add_absent TREE SONAME: a library whose functions end whoever calls them, in place of one that nobody calls: with the
-# symbols that the real one has and somebody in the tree links.
-add_absent() {
-    local tree=$1 real file=usr/lib/x86_64-linux-gnu/$2 work=$OUT/absent
-    real=$OUT/debian/$file
-    [[ -e $real ]] || fail "image/absent.list names $2, and no package of image/packages holds it"
-    mkdir -p "$work"
-    # readelf fails over files that are no ELF.
-    { elf_files "$tree" | xargs -0 readelf --dyn-syms --wide 2>/dev/null || true; } |
-        awk '$7 == "UND" && $8 != "" { sub(/@.*/, "", $8); print $8 }' | sort -u >"$work/wanted"
-    # The name, its type and its version, which is empty where the library has none.
-    readelf --dyn-syms --wide "$real" | awk '$7 ~ /^[0-9]+$/ { split($8, parts, /@+/); print parts[1], $4, parts[2] }' | sort -u |
-        join - "$work/wanted" >"$work/symbols"
-    [[ -s $work/symbols ]] || fail "image/absent.list names $2, and nothing in the image links it"
-    awk '$2 != "FUNC" { exit 1 }' "$work/symbols" || fail "$2 cannot be left out: something links data of it"
-    awk '{ print ".globl " $1 "\n.type " $1 ", @function\n" $1 ":" } END { print "ud2\n.section .note.GNU-stack,\"\",@progbits" }' \
-        "$work/symbols" >"$work/code.s"
-    awk '{ names[$3] = names[$3] " " $1 ";" } END { for (version in names) print version " { global:" names[version] " };" }' \
-        "$work/symbols" | sort >"$work/versions"
-    mkdir -p "$(dirname "$tree/$file")"
-    { as -o "$work/code.o" "$work/code.s" && ld -shared -s -z noexecstack -z separate-code -soname "$2" --version-script "$work/versions" \
-        -o "$tree/$file" "$work/code.o"; } || fail "$2 cannot be left out: its place cannot be filled"
-    chmod 0644 "$tree/$file"
-}
-
-# The files of a tree that may be ELF, each ended by a zero byte.
-elf_files() {
-    find "$1" -type f \( -perm -u+x -o -name '*.so*' \) ! -name '*.ko' -print0
 }
 
 # The sonames that the ELF files of a tree ask for. readelf says of every other file that it is none.
 needed_libraries() {
-    elf_files "$1" | xargs -0 readelf -d 2>/dev/null |
+    find "$1" -type f \( -perm -u+x -o -name '*.so*' \) ! -name '*.ko' -print0 | xargs -0 readelf -d 2>/dev/null |
         sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sort -u
 }
 
