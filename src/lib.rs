@@ -49,6 +49,8 @@ pub mod dhcp;
 pub mod dns;
 #[cfg(feature = "router")]
 pub mod engines;
+#[cfg(all(feature = "router", fuzzing))]
+pub mod fuzzing;
 #[cfg(feature = "router")]
 pub mod kernel;
 #[cfg(feature = "router")]

@@ -36,8 +36,8 @@ impl<'a> Host<'a> {
         };
         let name = name.strip_suffix('.').unwrap_or(name);
         let known = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~".contains(&octet);
-        let plain = name.starts_with('[') || (name.bytes().all(known) && !name.starts_with('.'));
-        if name.is_empty() || name.len() > 255 || !plain {
+        let label = |label: &str| !label.is_empty() && label.bytes().all(known);
+        if name.len() > 255 || !(name.starts_with('[') || name.split('.').all(label)) {
             return None;
         }
         let lower = !name.bytes().any(|octet| octet.is_ascii_uppercase());
@@ -98,6 +98,8 @@ mod tests {
             "[",
             "]",
             ".demo",
+            "demo..",
+            "demo..local",
             "a%2eb",
             "demo:+80",
         ] {

@@ -93,10 +93,11 @@ impl Location {
     }
 }
 
-/// Adds a path. Several slashes at its begin would name a host where nothing stands before them.
+/// Adds a path. Several slashes at its begin would name a host where nothing stands before them; and so would `*`, which
+/// means the server itself and is no path (RFC 9112 section 3.3), right behind a host.
 fn push_path(out: &mut String, path: &str) {
-    let inside = path.trim_start_matches(['/', '\\']);
-    if !out.ends_with('/') && path.starts_with('/') {
+    let inside = path.strip_prefix('/').unwrap_or_default().trim_start_matches(['/', '\\']);
+    if !out.ends_with('/') {
         out.push('/');
     }
     push(out, inside);
@@ -149,6 +150,12 @@ mod tests {
             write("https://{host}{path}", "demo.local", "/@evil.example", None),
             "https://demo.local/@evil.example"
         );
+    }
+
+    #[test]
+    fn the_server_itself_is_no_path() {
+        assert_eq!(write("{scheme}://{host}{path}", "demo.local", "*", None), "http://demo.local/");
+        assert_eq!(write("/new{path}", "demo.local", "*", None), "/new/");
     }
 
     proptest! {

@@ -33,6 +33,8 @@ mod data;
 mod engine;
 mod facts;
 mod forward;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod health;
 #[cfg(test)]
 mod laws;

@@ -3,7 +3,7 @@
 //! `VROUTER_UPDATE=1` writes what comes out as what is expected; a change of these files is a change of behaviour and
 //! is reviewed as one.
 
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 mod faults;
 mod plan;

@@ -18,6 +18,8 @@ pub(crate) mod connection;
 mod duplex;
 mod exchange;
 mod fields;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod head;
 pub(crate) mod io;
 mod outgoing;

@@ -109,6 +109,12 @@ impl Outgoing {
         }
     }
 
+    /// All that waits, for the fuzz targets.
+    #[cfg(fuzzing)]
+    pub(super) fn waiting(&self) -> Vec<u8> {
+        [&self.first[..], &self.data, self.last].concat()
+    }
+
     /// Writes until nothing waits. The octets that were written are added to `written`.
     pub(crate) fn poll_flush(
         &mut self,

@@ -1,0 +1,26 @@
+//! Messages of DNS forwarders: what is taken for an answer is one to another library too, is kept as it came, and only
+//! its TTLs count down.
+#![no_main]
+
+use hickory_proto::op::Message;
+use libfuzzer_sys::fuzz_target;
+use vrouter::fuzzing::dns::forwarded;
+
+/// What was asked: `www.example.com`, A.
+const QUERY: &[u8] =
+    b"\xab\xcd\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03www\x07example\x03com\x00\x00\x01\x00\x01";
+
+fuzz_target!(|data: &[u8]| {
+    let Some((age, message)) = data.split_first() else { return };
+    let Some([written, aged]) = forwarded(message, QUERY, u32::from(*age) * 1000) else { return };
+    assert_eq!(written.len(), aged.len());
+    assert_eq!(written[12..QUERY.len()], QUERY[12..]);
+    assert!(written.len() <= message.len().max(QUERY.len()));
+    // What is kept is not read here, but handed on as it came; so it is no worse than what came.
+    if let (Ok(came), Ok(kept)) = (Message::from_vec(message), Message::from_vec(&written)) {
+        assert!(kept.answers.len() <= came.answers.len() && kept.authorities.len() <= came.authorities.len());
+        let data =
+            |message: &Message| message.answers.iter().map(|record| record.data.clone()).collect::<Vec<_>>();
+        assert!(kept.answers.is_empty() || data(&kept) == data(&came));
+    }
+});
