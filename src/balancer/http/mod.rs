@@ -8,7 +8,7 @@
 //! Heads are found by `httparse` and judged by `head.rs`, bodies taken out of their framing by `body.rs` and put into
 //! another by `outgoing.rs`: what a backend gets was written here, so nothing of a client's framing reaches it. HTTP/2 is
 //! the `h2` crate's. Both directions of an exchange are driven by one task, without channels between: a request costs
-//! about a quarter of the user time that it costs pingora's proxy, which is what keeps this level with haproxy; and
+//! less than half of the processor time that it costs pingora's proxy, which is what keeps this level with haproxy; and
 //! trailers pass, which they do not there.
 
 mod answer;
