@@ -6,7 +6,7 @@
 //! ```
 //!
 //! An edit touches what it names. A listener lives as long as something is wanted at its address and port; what it serves
-//! is a [`site::Site`] that is swapped under it and under the connections that it has. Backends keep what is known of them
+//! is a site that is swapped under it and under the connections that it has. Backends keep what is known of them
 //! for as long as they are in the configuration.
 //!
 //! Connections are spread over one thread for each core; nothing that a connection does leaves its thread, so connections
