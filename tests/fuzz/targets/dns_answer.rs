@@ -3,6 +3,7 @@
 #![no_main]
 
 use hickory_proto::op::Message;
+use hickory_proto::rr::RData;
 use libfuzzer_sys::fuzz_target;
 use vrouter::fuzzing::dns::forwarded;
 
@@ -19,8 +20,11 @@ fuzz_target!(|data: &[u8]| {
     // What is kept is not read here, but handed on as it came; so it is no worse than what came.
     if let (Ok(came), Ok(kept)) = (Message::from_vec(message), Message::from_vec(&written)) {
         assert!(kept.answers.len() <= came.answers.len() && kept.authorities.len() <= came.authorities.len());
-        let data =
-            |message: &Message| message.answers.iter().map(|record| record.data.clone()).collect::<Vec<_>>();
-        assert!(kept.answers.is_empty() || data(&kept) == data(&came));
+        // Names in data may lead anywhere, into a TTL too; addresses are the same to everybody.
+        let same = |came: &RData, kept: &RData| match (came, kept) {
+            (RData::A(_) | RData::AAAA(_), _) => came == kept,
+            _ => came.record_type() == kept.record_type(),
+        };
+        assert!(came.answers.iter().zip(&kept.answers).all(|(came, kept)| same(&came.data, &kept.data)));
     }
 });
