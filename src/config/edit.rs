@@ -52,14 +52,16 @@ impl Edit {
         matches!(self, Self::Patch(Value::Object(members)) if members.is_empty())
     }
 
-    /// Reports what is left of an object whose members have all been taken.
+    /// Reports what is left of an object whose members have all been taken. A patch that removes what there is none of
+    /// changes nothing (RFC 7396 section 2).
     pub(super) fn refuse_rest(self, known: &[&str], at: &Pointer, faults: &mut Faults) {
+        let is_patch = matches!(self, Self::Patch(_));
         let (Self::Replace(value) | Self::Patch(value)) = self;
         let Value::Object(members) = value else {
             faults.add(at.clone(), Rule::WrongType, "expected an object");
             return;
         };
-        for key in members.keys() {
+        for (key, _) in members.iter().filter(|(_, value)| !(is_patch && value.is_null())) {
             let detail = format!("there is no member `{key}` here; known are {}", known.join(", "));
             faults.add(at.key(key), Rule::UnknownField, detail);
         }
@@ -158,6 +160,8 @@ pub(super) fn collection<T: Noun>(
         let place = at.key(&key);
         let id: Id = match key.parse() {
             Ok(id) => id,
+            // What cannot be there is removed already.
+            Err(_) if patch && value.is_null() => continue,
             Err(error) => {
                 faults.add(place, Rule::InvalidValue, error.to_string());
                 continue;
@@ -185,4 +189,32 @@ fn kept<T>(previous: &Collection<T>, members: &Map<String, Value>) -> Collection
         next.remove(id);
     }
     next
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::config::Config;
+
+    #[test]
+    fn a_patch_that_removes_what_is_not_there_changes_nothing() {
+        let document = json!({"version": 1, "hostname": "vr", "dns": {}, "interfaces": {
+            "guest": {"device": "eth0", "roles": ["guest"], "addresses": ["10.1.1.1/24"]}}});
+        let config = Config::default().replace(document.clone()).unwrap();
+        for patch in [
+            json!({"nothing": null}),
+            json!({"firewall": {"nothing": null}}),
+            json!({"dns": {"nothing": null, "records": {"no id": null}}}),
+            json!({"interfaces": {"guest": {"nothing": null}, "none": null, "no id": null}}),
+        ] {
+            let patched = config.patch(patch.clone()).unwrap_or_else(|faults| panic!("{patch}: {faults}"));
+            assert_eq!(patched, config, "{patch}");
+        }
+        // What a document says is no removal.
+        let mut whole = document;
+        whole["nothing"] = json!(null);
+        assert!(config.replace(whole).is_err());
+        assert!(config.patch(json!({"nothing": {}})).is_err());
+    }
 }
