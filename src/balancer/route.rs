@@ -79,6 +79,10 @@ impl Site {
         let client = *visit.client.ip();
         let named = parts.headers.get(HOST).cloned();
         let host = named.as_ref().and_then(|host| Host::read(host.to_str().ok()?));
+        // Rules would see no host where a backend may see one.
+        if host.is_none() && named.as_ref().is_some_and(|named| !named.is_empty()) {
+            return Err(Refusal::Malformed("nobody can tell which host is asked"));
+        }
         // Where no rule looks at it, a path goes on as it came.
         let reads = self.rules.reads_paths();
         let path = Path::read(if reads { parts.uri.path() } else { "/" });
