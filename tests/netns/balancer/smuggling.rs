@@ -19,9 +19,10 @@ const CORPUS: &[(&str, u16)] = &[
         "POST / HTTP/1.1\r\nHost: demo\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         400,
     ),
-    // Several lengths, or none that is a number (RFC 9110 section 8.6).
+    // Hosts that rules could not read and a backend might.
     ("GET / HTTP/1.1\r\nHost: a%2eb\r\n\r\n", 400),
     ("GET / HTTP/1.1\r\nHost: demo..\r\n\r\n", 400),
+    // Several lengths, or none that is a number (RFC 9110 section 8.6).
     ("POST / HTTP/1.1\r\nHost: demo\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", 400),
     ("POST / HTTP/1.1\r\nHost: demo\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 400),
     ("POST / HTTP/1.1\r\nHost: demo\r\nContent-Length: 5, 5\r\n\r\nhello", 400),
