@@ -217,3 +217,14 @@ pub(crate) fn socket(lab: &Lab, station: &str) -> UdpSocket {
     let _: SocketAddr = socket.peer_addr().unwrap();
     socket
 }
+
+/// A query for the address of a name, with recursion.
+pub(crate) fn query(id: u16, name: &str) -> Vec<u8> {
+    let mut message = [id, 0x0100, 1, 0, 0, 0].map(u16::to_be_bytes).concat();
+    for label in name.split('.') {
+        message.push(u8::try_from(label.len()).unwrap());
+        message.extend(label.as_bytes());
+    }
+    message.extend([0, 0, 1, 0, 1]);
+    message
+}

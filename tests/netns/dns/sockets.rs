@@ -6,20 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::site::{OTHER, ROUTER, Server, document, site, socket};
+use super::site::{OTHER, ROUTER, Server, document, query, site, socket};
 use super::upstream::Upstream;
 use crate::lab::{Lab, until};
-
-/// A query for the address of a name, with recursion.
-fn query(id: u16, name: &str) -> Vec<u8> {
-    let mut message = [id, 0x0100, 1, 0, 0, 0].map(u16::to_be_bytes).concat();
-    for label in name.split('.') {
-        message.push(u8::try_from(label.len()).unwrap());
-        message.extend(label.as_bytes());
-    }
-    message.extend([0, 0, 1, 0, 1]);
-    message
-}
 
 fn framed(message: &[u8]) -> Vec<u8> {
     [&u16::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
