@@ -4,7 +4,6 @@
 //! finish what they are at, those that wait for a request are closed, and what goes on after the deadline is cut. Called
 //! by `service.rs`.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
@@ -15,6 +14,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use foldhash::HashMap;
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -54,6 +54,8 @@ impl Open {
         socket.set_reuse_address(true)?;
         socket.set_freebind_v4(true)?;
         socket.set_nonblocking(true)?;
+        // Connections inherit it: none has to be asked by itself.
+        socket.set_tcp_nodelay(true)?;
         socket.bind(&SocketAddr::V4(local).into())?;
         socket.listen(BACKLOG)?;
         Ok(Self { local, socket: socket.into() })
@@ -288,8 +290,6 @@ fn is_of_connection(error: &io::Error) -> bool {
 
 async fn serve(stream: TcpStream, client: SocketAddrV4, admitted: Admitted) {
     let site = admitted.listener.site();
-    // Where it cannot be set, answers are slower and not wrong.
-    let _ = stream.set_nodelay(true);
     let https = site.config.protocol == BalancerProtocol::Https;
     let ending = Ending { listener: admitted.listener.clone(), entry: admitted.entry.clone() };
     let local = admitted.listener.local;

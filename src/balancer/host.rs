@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr;
+
 /// A host without its port, in lower case and without a dot at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host<'a> {
@@ -23,8 +25,8 @@ impl<'a> Host<'a> {
                     if behind.is_empty() { None } else { Some(behind.strip_prefix(':')?) },
                 )
             }
-            None => match text.split_once(':') {
-                Some((name, port)) => (name, Some(port)),
+            None => match memchr(b':', text.as_bytes()) {
+                Some(colon) => (text.get(..colon)?, text.get(colon + 1..)),
                 None => (text, None),
             },
         };
@@ -35,9 +37,7 @@ impl<'a> Host<'a> {
             None => None,
         };
         let name = name.strip_suffix('.').unwrap_or(name);
-        let known = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~".contains(&octet);
-        let label = |label: &str| !label.is_empty() && label.bytes().all(known);
-        if name.len() > 255 || !(name.starts_with('[') || name.split('.').all(label)) {
+        if name.len() > 255 || !(name.starts_with('[') || has_labels(name)) {
             return None;
         }
         let lower = !name.bytes().any(|octet| octet.is_ascii_uppercase());
@@ -56,6 +56,20 @@ impl<'a> Host<'a> {
     pub const fn port(&self) -> Option<u16> {
         self.port
     }
+}
+
+/// Whether a name is labels with dots between them, none of which is empty.
+fn has_labels(name: &str) -> bool {
+    let mut before = b'.';
+    let known = name.bytes().all(|octet| {
+        let before = std::mem::replace(&mut before, octet);
+        match octet {
+            b'.' => before != b'.',
+            b'-' | b'_' | b'~' => true,
+            octet => octet.is_ascii_alphanumeric(),
+        }
+    });
+    known && before != b'.'
 }
 
 #[cfg(test)]

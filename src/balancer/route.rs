@@ -38,12 +38,19 @@ pub(crate) struct Errand<'a> {
     brought: Option<Brought>,
     /// What the answer's fields are changed by.
     edits: Vec<&'a Edits>,
+    /// Fields of the request that do not stand among its others: what the backend is told of the client.
+    told: Option<Bytes>,
 }
 
 impl Errand<'_> {
     /// The backend that the client stays with.
     pub(crate) fn stay(&self) -> Option<&Arc<Backend>> {
         self.brought.as_ref()?.backend.as_ref()
+    }
+
+    /// Fields of the request, as text, that do not stand among its others.
+    pub(crate) fn told(&self) -> &[u8] {
+        self.told.as_deref().unwrap_or_default()
     }
 
     /// A backend takes the request.
@@ -139,13 +146,20 @@ impl Site {
             .sticky
             .as_ref()
             .map(|sticky| sticky.brought(&pool.pool, client, Some(&parts.headers), now, clock::now()));
+        let mut told = None;
         if self.config.tells_of_client() {
-            visit.told.tell(&mut parts.headers, named.as_ref());
+            // Rules may change these fields like all others.
+            if decision.edits.is_empty() {
+                told = visit.told.text(&parts.headers, named.as_ref());
+            }
+            if told.is_none() {
+                visit.told.tell(&mut parts.headers, named.as_ref());
+            }
         }
         for edits in &decision.edits {
             edits.on_request(&mut parts.headers);
         }
-        Ok(Route::Pool(pool, Errand { key, brought, edits: decision.edits }))
+        Ok(Route::Pool(pool, Errand { key, brought, edits: decision.edits, told }))
     }
 }
 

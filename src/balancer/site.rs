@@ -3,7 +3,7 @@
 //! A site never changes: an edit makes the next one out of it, which shares whatever the edit does not name. Called by
 //! `service.rs` to make them and by every connection.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +11,7 @@ use std::task::Context;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use foldhash::{HashMap, HashMapExt};
 
 use super::accept::Ending;
 use super::backend::Backend;

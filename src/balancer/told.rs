@@ -1,23 +1,28 @@
 //! What a backend is told of the client: X-Forwarded-For, -Proto, -Port and Forwarded (RFC 7239).
 //!
-//! Made once for a connection, and added to each of its requests. Called by whoever carries requests.
+//! Made once for a connection, and added to each of its requests: as text where nobody else has a say in these fields,
+//! which is ready but for the first request of each host. Called by whoever carries requests.
 
 use std::net::Ipv4Addr;
 
+use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use parking_lot::Mutex;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
 /// What is told of one client.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Told {
     client: HeaderValue,
     proto: HeaderValue,
     port: HeaderValue,
     /// The parts of Forwarded that are the same for all requests.
     element: String,
+    /// The text for the host that was asked for last.
+    last: Mutex<Option<(HeaderValue, Bytes)>>,
 }
 
 impl Told {
@@ -31,7 +36,34 @@ impl Told {
             proto: HeaderValue::from_static(proto),
             port: HeaderValue::from(port),
             element: format!("for={client};proto={proto}"),
+            last: Mutex::default(),
         }
+    }
+
+    /// The fields as they stand in a head; nothing where the request has one of them already, or no host.
+    #[must_use]
+    pub fn text(&self, headers: &HeaderMap, host: Option<&HeaderValue>) -> Option<Bytes> {
+        let host = host?;
+        if headers.keys().any(is_told) {
+            return None;
+        }
+        let mut last = self.last.lock();
+        if let Some((_, text)) = last.as_ref().filter(|(known, _)| known == host) {
+            return Some(text.clone());
+        }
+        let mut fields = HeaderMap::new();
+        self.tell(&mut fields, Some(host));
+        let mut text = BytesMut::with_capacity(192);
+        for (name, value) in &fields {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                text.put_slice(part);
+            }
+        }
+        let text = text.freeze();
+        // What is kept must not hold on to the whole head that the host stood in.
+        let host = HeaderValue::from_bytes(host.as_bytes()).ok()?;
+        *last = Some((host, text.clone()));
+        Some(text)
     }
 
     /// Adds it to a request. Addresses stand behind those that were there; scheme and port in place of what was there,
@@ -58,6 +90,11 @@ impl Told {
             headers.insert(http::header::FORWARDED, value);
         }
     }
+}
+
+/// Whether it is one of the fields by which backends are told.
+fn is_told(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "forwarded" | "x-forwarded-for" | "x-forwarded-port" | "x-forwarded-proto")
 }
 
 /// The values of a field as one list, ready for one more. Nothing where there is none.
@@ -136,6 +173,25 @@ mod tests {
             headers["forwarded"],
             "for=\"[2001:db8::1]:4711\", for=192.0.2.7;proto=https;host=\"demo.local:8443\""
         );
+    }
+
+    #[test]
+    fn the_text_says_what_the_fields_say() {
+        let told = Told::new(Ipv4Addr::new(192, 0, 2, 7), 80, false);
+        for host in ["demo.local", "demo.local:8080", "demo.local"] {
+            let host = HeaderValue::try_from(host).unwrap();
+            let mut fields = HeaderMap::new();
+            told.tell(&mut fields, Some(&host));
+            let text = told.text(&HeaderMap::new(), Some(&host)).unwrap();
+            let lines: Vec<_> = std::str::from_utf8(&text).unwrap().lines().map(str::to_owned).collect();
+            let expected = fields.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
+            assert_eq!(lines, expected.collect::<Vec<_>>());
+            assert_eq!(lines.len(), 4);
+        }
+        for name in [FOR, PROTO, PORT, http::header::FORWARDED] {
+            let before = HeaderMap::from_iter([(name, HeaderValue::from_static("x"))]);
+            assert_eq!(told.text(&before, Some(&HeaderValue::from_static("demo.local"))), None);
+        }
     }
 
     #[test]

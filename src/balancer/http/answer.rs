@@ -4,17 +4,22 @@
 //! client's answer before another. Called by `exchange.rs`; pure.
 
 use std::mem::MaybeUninit;
+use std::sync::LazyLock;
 
 use bytes::BytesMut;
 use http::header::TRANSFER_ENCODING;
 use http::response::Parts;
 use http::{HeaderMap, Method, StatusCode, Version};
+use memchr::memmem::Finder;
 
-use super::fields;
 use super::head::{Framing, MAX_FIELDS, content_length, field_of};
+use super::spare;
 
 /// The longest head of an answer.
 const MAX_HEAD: usize = 256 * 1024;
+
+/// The end of a head.
+static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
 
 /// It cannot be understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +27,7 @@ pub(super) struct BrokenAnswer;
 
 /// Reads the head at the start of `buffer` once all of it is there, and takes it out.
 pub(super) fn read(buffer: &mut BytesMut) -> Result<Option<Parts>, BrokenAnswer> {
-    let Some(end) = memchr::memmem::find(buffer, b"\r\n\r\n") else {
+    let Some(end) = END.find(buffer) else {
         // A head with bare line feeds is no head.
         let broken = buffer.len() > MAX_HEAD || memchr::memmem::find(buffer, b"\n\n").is_some();
         return if broken { Err(BrokenAnswer) } else { Ok(None) };
@@ -42,7 +47,7 @@ pub(super) fn read(buffer: &mut BytesMut) -> Result<Option<Parts>, BrokenAnswer>
     let mut parts = http::Response::new(()).into_parts().0;
     parts.version = if response.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     parts.status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(BrokenAnswer)?;
-    parts.headers = fields::spare();
+    parts.headers = spare::fields();
     parts.headers.reserve(response.headers.len() + 2);
     for field in response.headers.iter() {
         let (name, value) = field_of(&head, field).ok_or(BrokenAnswer)?;

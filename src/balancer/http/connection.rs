@@ -10,17 +10,17 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT};
-use http::{HeaderMap, Method, StatusCode, Version, request, response};
+use http::{HeaderMap, Method, StatusCode, Uri, Version, request, response};
 
 use super::body::{Decoder, Piece};
 use super::client::{Client, Lost};
 use super::exchange::{self, Ended, Request, is_modern};
-use super::fields::{self, Connection};
+use super::fields::Connection;
 use super::head::{self, Framing, Scan};
 use super::io::{Io, Timer};
 use super::outgoing::Outgoing;
 use super::refusal::Refusal;
-use super::stream;
+use super::{spare, stream};
 use crate::balancer::site::{Site, Visit};
 use crate::clock;
 
@@ -79,6 +79,8 @@ pub(crate) async fn serve(io: Io, visit: Visit) {
     let mut first = true;
     loop {
         parts.headers.clear();
+        // It holds on to the octets of the head.
+        parts.uri = Uri::default();
         match client.next(&mut parts, &visit, &mut timer, first).await {
             Ok((framing, site)) => {
                 first = false;
@@ -120,7 +122,7 @@ impl Http1 {
         }
         self.out.rest();
         if self.buffer.is_empty() {
-            self.buffer = BytesMut::new();
+            spare::give_buffer(std::mem::take(&mut self.buffer));
         }
         let length = poll_fn(|cx| {
             loop {
@@ -236,9 +238,13 @@ impl Http1 {
         use std::pin::Pin;
         use tokio::io::AsyncWrite;
 
+        let done = self.decoder.is_done() && self.buffer.is_empty();
+        if done && matches!(self.io, Io::Plain(_)) {
+            // Closing it says the same.
+            return;
+        }
         timer.set(LINGER);
         let mut dropped = self.buffer.len();
-        let done = self.decoder.is_done() && self.buffer.is_empty();
         poll_fn(|cx| {
             if timer.poll(cx).is_ready() {
                 return Poll::Ready(());
@@ -322,7 +328,7 @@ impl Client for Http1 {
         if self.head_only {
             self.framing = Framing::Empty;
         }
-        fields::give_back(answer.headers);
+        spare::give_fields(answer.headers);
     }
 
     fn takes_more(&self) -> bool {

@@ -248,6 +248,7 @@ impl Exchange<'_> {
                 out.field(name, value);
             }
         }
+        out.text(self.errand.told());
         if let Some(protocol) = &connection.upgrade {
             out.text(b"connection: upgrade\r\n");
             out.field(&UPGRADE, protocol);

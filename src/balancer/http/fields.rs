@@ -2,41 +2,24 @@
 //!
 //! Called for every request and every answer; pure.
 
-use std::cell::RefCell;
-
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-
-/// The most fields that a map without any keeps room for.
-const ROOM: usize = 128;
-/// How many maps a worker keeps.
-const SPARE: usize = 64;
-
-thread_local! {
-    /// Maps without fields, whose room is there for the next answer: making it anew costs as much as filling it.
-    static SPARES: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
-}
-
-/// A map without fields.
-pub(super) fn spare() -> HeaderMap {
-    SPARES.with_borrow_mut(Vec::pop).unwrap_or_default()
-}
-
-/// Keeps the room of a map that nobody needs any more.
-pub(super) fn give_back(mut fields: HeaderMap) {
-    SPARES.with_borrow_mut(|spares| {
-        if spares.len() < SPARE && fields.capacity() <= ROOM {
-            fields.clear();
-            spares.push(fields);
-        }
-    });
-}
+/// How many fields are meant for one connection.
+const COUNT: usize = 8;
+/// The fields that are meant for one connection, whether `Connection` names them or not.
+const OF_CONNECTION: [HeaderName; COUNT] = [
+    CONNECTION,
+    TE,
+    UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+];
 
 /// What the sender of a message said of its connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,48 +44,77 @@ impl Connection {
     /// say how a message is framed and where it goes are never among them: who names those means no good.
     pub(super) fn take(fields: &mut HeaderMap, version: Version) -> Self {
         let mut said = Self::default();
-        let mut upgrade = false;
-        if fields.contains_key(CONNECTION) {
-            let options: Vec<HeaderValue> = match fields.entry(CONNECTION) {
-                http::header::Entry::Occupied(entry) => entry.remove_entry_mult().1.collect(),
-                http::header::Entry::Vacant(_) => Vec::new(),
-            };
-            let tokens = options.iter().flat_map(|value| value.as_bytes().split(|&octet| octet == b','));
-            for token in tokens.map(<[u8]>::trim_ascii).filter(|token| !token.is_empty()) {
-                if token.eq_ignore_ascii_case(b"close") {
-                    said.close = true;
-                } else if token.eq_ignore_ascii_case(b"keep-alive") {
-                    said.keep_alive = true;
-                } else if token.eq_ignore_ascii_case(b"upgrade") {
-                    upgrade = true;
-                } else if let Ok(name) = HeaderName::from_bytes(token)
-                    && ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING, TE].contains(&name)
-                {
-                    fields.remove(name);
-                }
-            }
+        // Most messages have none of these or one, which one pass tells.
+        let mut there = [false; COUNT];
+        for place in fields.keys().filter_map(place) {
+            there.get_mut(place).into_iter().for_each(|there| *there = true);
         }
-        if let Some(te) = fields.remove(TE) {
-            let codings = te.as_bytes().split(|&octet| octet == b',');
-            said.trailers =
-                codings.map(<[u8]>::trim_ascii).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
-        }
-        let protocol = fields.remove(UPGRADE);
+        let [connection, te, upgrade, ..] = there;
+        let wants_upgrade = connection && said.read(fields);
+        let te = te.then(|| fields.remove(TE)).flatten();
+        said.trailers = te.is_some_and(|te| has_token(&te, b"trailers"));
+        let protocol = upgrade.then(|| fields.remove(UPGRADE)).flatten();
         // HTTP/2 is agreed upon with one neighbour: handed on, it would hide requests from us.
         let known = |protocol: &HeaderValue| {
-            !protocol.as_bytes().split(|&octet| octet == b',').any(|name| {
-                let name = name.trim_ascii();
+            !tokens(protocol).any(|name| {
                 name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"h2")) || name.is_empty()
             })
         };
-        if upgrade && version == Version::HTTP_11 {
+        if wants_upgrade && version == Version::HTTP_11 {
             said.upgrade = protocol.filter(known);
         }
-        for name in [KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION] {
+        for (name, _) in OF_CONNECTION.iter().zip(there).filter(|(_, there)| *there) {
             fields.remove(name);
         }
         said
     }
+
+    /// Reads `Connection`, takes out what it names, and says whether `upgrade` is named.
+    fn read(&mut self, fields: &mut HeaderMap) -> bool {
+        let mut upgrade = false;
+        let options: Vec<HeaderValue> = match fields.entry(CONNECTION) {
+            http::header::Entry::Occupied(entry) => entry.remove_entry_mult().1.collect(),
+            http::header::Entry::Vacant(_) => Vec::new(),
+        };
+        for token in options.iter().flat_map(tokens).filter(|token| !token.is_empty()) {
+            if token.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if token.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else if token.eq_ignore_ascii_case(b"upgrade") {
+                upgrade = true;
+            } else if let Ok(name) = HeaderName::from_bytes(token)
+                && ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING, TE].contains(&name)
+            {
+                fields.remove(name);
+            }
+        }
+        upgrade
+    }
+}
+
+/// What a field lists.
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|&octet| octet == b',').map(<[u8]>::trim_ascii)
+}
+
+fn has_token(value: &HeaderValue, wanted: &[u8]) -> bool {
+    tokens(value).any(|token| token.eq_ignore_ascii_case(wanted))
+}
+
+/// The place of a field among those that are meant for one connection.
+fn place(name: &HeaderName) -> Option<usize> {
+    Some(match name.as_str() {
+        "connection" => 0,
+        "te" => 1,
+        "upgrade" => 2,
+        "keep-alive" => 3,
+        "proxy-connection" => 4,
+        "http2-settings" => 5,
+        "proxy-authenticate" => 6,
+        "proxy-authorization" => 7,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -135,6 +147,14 @@ mod tests {
         left.sort();
         assert_eq!(left, ["content-length", "host", "x-c"]);
         assert!(said.close && !said.persists(Version::HTTP_11));
+    }
+
+    #[test]
+    fn every_field_of_a_connection_is_found() {
+        for (number, name) in OF_CONNECTION.iter().enumerate() {
+            assert_eq!(place(name), Some(number), "{name}");
+        }
+        assert_eq!(place(&HOST), None);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_rustls::TlsStream;
 
+use super::spare;
 use crate::clock;
 
 /// What is read at once while a body streams.
@@ -49,6 +50,9 @@ impl Io {
         let mut scratch = ReadBuf::uninit(&mut scratch);
         match Pin::new(self).poll_read(cx, &mut scratch) {
             Poll::Ready(Ok(())) => {
+                if buffer.capacity() == 0 && !scratch.filled().is_empty() {
+                    *buffer = spare::buffer();
+                }
                 buffer.extend_from_slice(scratch.filled());
                 Poll::Ready(Ok(scratch.filled().len()))
             }

@@ -25,6 +25,7 @@ pub(crate) mod io;
 mod outgoing;
 mod refusal;
 mod rewound;
+mod spare;
 pub(crate) mod stream;
 mod tunnel;
 pub(crate) mod upstream;

@@ -12,14 +12,12 @@ use tokio::io::AsyncWrite;
 
 use super::head::Framing;
 use super::io::Io;
+use super::spare;
 
 /// Data up to this length is copied behind what goes before it; longer data is written from where it lies.
 const COPIED: usize = 4 * 1024;
 /// So much may wait before more is taken.
 const HIGH: usize = 16 * 1024;
-
-/// How long most heads are.
-const HEAD: usize = 960;
 
 /// What is on its way out.
 #[derive(Debug, Default)]
@@ -42,7 +40,9 @@ impl Outgoing {
 
     /// Makes room for a head at once, rather than for each of its fields.
     pub(crate) fn begin_head(&mut self) {
-        self.first.reserve(HEAD);
+        if self.first.capacity() == 0 {
+            self.first = spare::buffer();
+        }
     }
 
     /// Text as it is; only while [`Self::takes_more`].
@@ -71,8 +71,9 @@ impl Outgoing {
     pub(crate) fn end_of_head(&mut self, framing: Framing) {
         match framing {
             Framing::Length(length) => {
-                // Writing into memory cannot fail.
-                let _ = write!((&mut self.first).writer(), "content-length: {length}\r\n");
+                self.text(b"content-length: ");
+                self.text(itoa::Buffer::new().format(length).as_bytes());
+                self.text(b"\r\n");
             }
             Framing::Chunked => self.text(b"transfer-encoding: chunked\r\n"),
             Framing::Empty | Framing::Close => {}
@@ -87,6 +88,7 @@ impl Outgoing {
         }
         let chunked = framing == Framing::Chunked;
         if chunked {
+            // Writing into memory cannot fail.
             let _ = write!((&mut self.first).writer(), "{:x}\r\n", data.len());
         }
         if data.len() <= COPIED {
@@ -160,7 +162,7 @@ impl Outgoing {
     /// Gives back the memory, for a connection that waits.
     pub(crate) fn rest(&mut self) {
         if self.is_empty() {
-            self.first = BytesMut::new();
+            spare::give_buffer(std::mem::take(&mut self.first));
         }
     }
 }

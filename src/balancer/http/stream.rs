@@ -123,6 +123,8 @@ struct Http2 {
     respond: SendResponse<Bytes>,
     send: Option<SendStream<Bytes>>,
     pending: Bytes,
+    /// How much of the answer's body is still to be sent, where that is known.
+    to_send: Option<u64>,
     left: u64,
     head_only: bool,
     ended: bool,
@@ -137,6 +139,7 @@ async fn serve_stream(request: http::Request<RecvStream>, respond: SendResponse<
     let mut client = Http2 {
         send: None,
         pending: Bytes::new(),
+        to_send: None,
         left: site.body_limit.unwrap_or(u64::MAX),
         head_only: parts.method == Method::HEAD,
         ended: false,
@@ -301,6 +304,7 @@ impl Client for Http2 {
         *head.headers_mut() = answer.headers;
         if let Framing::Length(length) = framing {
             head.headers_mut().insert(CONTENT_LENGTH, length.into());
+            self.to_send = Some(length);
         }
         self.ended = self.head_only || matches!(framing, Framing::Empty | Framing::Length(0));
         match self.respond.send_response(head, self.ended) {
@@ -348,7 +352,10 @@ impl Client for Http2 {
             };
             let data = self.pending.split_to(capacity.min(self.pending.len()));
             *written += data.len() as u64;
-            if send.send_data(data, false).is_err() {
+            self.to_send = self.to_send.map(|left| left.saturating_sub(data.len() as u64));
+            // The last octets say that they are, which saves a frame.
+            self.ended = self.to_send == Some(0);
+            if send.send_data(data, self.ended).is_err() {
                 return Poll::Ready(Err(Lost::Gone));
             }
         }

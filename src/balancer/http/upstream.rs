@@ -3,19 +3,21 @@
 //! Each worker keeps its own, so taking one costs no lock. Called by `exchange.rs`.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use foldhash::HashMap;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::io::Io;
 use super::outgoing::Outgoing;
+use super::spare;
 use crate::balancer::upstream_tls::UpstreamTls;
 use crate::clock;
 
@@ -73,7 +75,7 @@ pub(super) fn take(endpoint: Endpoint, now: Instant) -> Option<Server> {
 /// Keeps a connection whose last exchange is complete, for so long at most.
 pub(super) fn keep(endpoint: Endpoint, mut server: Server, now: Instant, longest: Duration) {
     server.out.rest();
-    server.buffer = BytesMut::new();
+    spare::give_buffer(std::mem::take(&mut server.buffer));
     let kept = Kept { server, since: now, longest };
     IDLE.with_borrow_mut(|idle| {
         if idle.count >= KEPT {
