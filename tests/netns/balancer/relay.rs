@@ -125,6 +125,16 @@ impl Balancer {
             thread::sleep(Duration::from_millis(10));
         }
     }
+
+    /// Forgets what was noted once so many connections are over: the end is the last that is noted of one, so nothing of
+    /// them comes later.
+    fn forget(&self, connections: usize) {
+        until("the connections are over", || {
+            let mut notes = self.notes.lock().unwrap();
+            let over = notes.iter().filter(|note| note.starts_with("over: ")).count();
+            (over == connections).then(|| notes.clear())
+        });
+    }
 }
 
 /// A backend that handles connections one after the other.
@@ -291,7 +301,7 @@ fn tls_clients_are_led_by_the_name_they_ask_for() {
             assert!(!said.stdout.contains("hostname mismatch"), "{}", said.stdout);
             until("the pool", || balancer.notes.lock().unwrap().iter().any(|note| note.starts_with(pool)).then_some(()));
         }
-        balancer.notes.lock().unwrap().clear();
+        balancer.forget(2);
         // A hello in single octets is as good.
         let mut stream = client();
         stream.set_nodelay(true).unwrap();
@@ -309,7 +319,7 @@ fn tls_clients_are_led_by_the_name_they_ask_for() {
         stream.shutdown(Shutdown::Write).unwrap();
         assert_eq!(rest(stream), "SSH-2.0-other\r\nSSH-2.0-client\r\n");
         // What begins like TLS and is none, or does not come, leads nowhere.
-        balancer.notes.lock().unwrap().clear();
+        balancer.forget(2);
         let mut stream = client();
         stream.write_all(&[22, 3, 1, 0, 4, 2, 0, 0, 0]).unwrap();
         assert_eq!(rest(stream), "");
