@@ -119,6 +119,11 @@ fn web(port: u16) -> Value {
            "web2": {"address": "10.1.1.21", "port": port, "weight": 50}})
 }
 
+/// The same two, each as good as the other.
+fn even(port: u16) -> Value {
+    json!({"web1": {"address": "10.1.1.20", "port": port}, "web2": {"address": "10.1.1.21", "port": port}})
+}
+
 /// A house with these balancers, and stations that introduce themselves on port 7000.
 fn house(balancers: Value) -> House {
     let house = House::with(json!({ "load_balancers": balancers }));

@@ -8,7 +8,7 @@ use vrouter::plan::facts::{Balanced, BalancedTotals};
 use super::super::house::House;
 use super::super::traffic::Outcome;
 use super::super::translation::tracked;
-use super::{VIP, balancer};
+use super::{VIP, balancer, even};
 use crate::lab::{Lab, PATIENCE};
 
 /// The streams that go to a backend, by the router's table of connections.
@@ -46,13 +46,7 @@ fn established_connections_outlive_what_takes_new_ones_away() {
         stream.goes_on();
     }
     // Back, it takes them up; without time to drain they end with it.
-    let mut web = balancer(
-        VIP,
-        80,
-        "tcp",
-        json!({"web1": {"address": "10.1.1.20", "port": 80},
-                                              "web2": {"address": "10.1.1.21", "port": 80}}),
-    );
+    let mut web = balancer(VIP, 80, "tcp", even(80));
     web["drain_seconds"] = json!(0);
     router.change(json!({"load_balancers": {"web": web}}));
     for stream in [&old, &corner, &new] {
@@ -74,13 +68,7 @@ fn established_connections_outlive_what_takes_new_ones_away() {
 /// Among very many connections the kernel looks for those that end, and finds the same.
 #[test]
 fn connections_of_a_backend_are_found_among_many() {
-    let mut web = balancer(
-        VIP,
-        80,
-        "tcp",
-        json!({"web1": {"address": "10.1.1.20", "port": 80},
-                                              "web2": {"address": "10.1.1.21", "port": 80}}),
-    );
+    let mut web = balancer(VIP, 80, "tcp", even(80));
     web["drain_seconds"] = json!(0);
     let mut beside = web.clone();
     beside["port"] = json!(81);
@@ -112,8 +100,7 @@ fn connections_of_a_backend_are_found_among_many() {
 #[test]
 fn what_backends_have_is_counted() {
     let House { router: _router, lab } = House::with(json!({"load_balancers": {
-        "web": balancer(VIP, 80, "tcp", json!({"web1": {"address": "10.1.1.20", "port": 80},
-                                               "web2": {"address": "10.1.1.21", "port": 80}}))},
+        "web": balancer(VIP, 80, "tcp", even(80))},
         "port_forwards": {"beside": {"protocol": "tcp", "address": "198.51.100.5", "ports": "80",
                                      "target": "10.1.1.20", "target_ports": "80"}}}));
     for station in ["web1", "web2"] {

@@ -11,17 +11,15 @@ use serde_json::json;
 
 use super::super::house::House;
 use super::super::traffic::SILENCE;
-use super::{VIP, backends, balancer, house};
+use super::{VIP, backends, balancer, even, house};
 use crate::lab::until;
 
 /// What an edit of one backend is on the wire, as everybody sees it who listens.
 #[test]
 fn an_edit_of_a_backend_is_one_element() {
-    let even =
-        json!({"a": {"address": "10.1.1.20", "port": 7000}, "b": {"address": "10.1.1.21", "port": 7000}});
     let House { router, lab } = house(json!({
-        "web": balancer(VIP, 80, "tcp", even.clone()),
-        "else": balancer(VIP, 81, "udp", even)
+        "web": balancer(VIP, 80, "tcp", even(7000)),
+        "else": balancer(VIP, 81, "udp", even(7000))
     }));
     let mut child = lab
         .command("router", &["nft", "-n", "monitor"])
@@ -39,7 +37,7 @@ fn an_edit_of_a_backend_is_one_element() {
         lines.recv_timeout(Duration::from_millis(100)).ok()
     });
     while lines.recv_timeout(SILENCE).is_ok() {}
-    router.change(json!({"load_balancers": {"web": {"pools": {"main": {"backends": {"a": {"address": "10.2.2.20"}}}}}}}));
+    router.change(json!({"load_balancers": {"web": {"pools": {"main": {"backends": {"web1": {"address": "10.2.2.20"}}}}}}}));
     let mut told: Vec<String> = Vec::new();
     while let Ok(line) = lines.recv_timeout(Duration::from_secs(2)) {
         if !line.starts_with('#') {
