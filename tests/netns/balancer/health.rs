@@ -15,7 +15,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use vrouter::balancer::health::{BackendHealth, Checker, Condition};
+use vrouter::balancer::health::{BackendHealth, Checker, Health};
 use vrouter::config::Config;
 use vrouter::plan::BackendName;
 
@@ -37,11 +37,7 @@ impl Checks {
         let checker = runtime.block_on(async {
             let observe = move |turn: &vrouter::balancer::health::Turn| {
                 let (backend, state) = (&turn.name.backend, &turn.state);
-                seen.lock().unwrap().push(format!(
-                    "{backend} {}: {}",
-                    state.condition.as_str(),
-                    state.reason
-                ));
+                seen.lock().unwrap().push(format!("{backend} {}: {}", state.health.as_str(), state.reason));
             };
             Checker::open(state, observe).unwrap()
         });
@@ -76,10 +72,10 @@ impl Checks {
     }
 
     #[track_caller]
-    fn becomes(&self, pool: &str, backend: &str, condition: Condition, reason: &str) {
-        until(&format!("{pool} {backend} is {condition:?}: {reason}"), || {
+    fn becomes(&self, pool: &str, backend: &str, health: Health, reason: &str) {
+        until(&format!("{pool} {backend} is {health:?}: {reason}"), || {
             let state = self.health(pool, backend).state;
-            (state.condition == condition && state.reason == reason).then_some(())
+            (state.health == health && state.reason == reason).then_some(())
         });
     }
 

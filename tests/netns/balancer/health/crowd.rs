@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use vrouter::balancer::health::Condition;
+use vrouter::balancer::health::Health;
 
 use super::super::site::site;
 use super::{Checks, Web, accept, backend, listen_for_many};
@@ -32,14 +32,14 @@ fn silent_backends_hold_up_nobody() {
             "fast": {"backends": {"a": backend("10.1.0.20", 80)}, "health_check": quick},
             "slow": {"backends": silent, "health_check": check},
         }));
-        checks.becomes("fast", "a", Condition::Up, "http: status 200");
+        checks.becomes("fast", "a", Health::Up, "http: status 200");
         // All of the silent ones are being asked by now, and go on to be for twenty seconds.
         thread::sleep(Duration::from_secs(1));
         for status in [500, 200, 500] {
             fast.says(status);
             let begin = Instant::now();
-            let condition = if status == 200 { Condition::Up } else { Condition::Down };
-            checks.becomes("fast", "a", condition, &format!("http: status {status}"));
+            let health = if status == 200 { Health::Up } else { Health::Down };
+            checks.becomes("fast", "a", health, &format!("http: status {status}"));
             // An interval with its jitter, and what a busy machine takes.
             assert!(begin.elapsed() < Duration::from_millis(2500), "{:?}", begin.elapsed());
         }

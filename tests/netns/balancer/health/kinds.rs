@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use vrouter::balancer::health::Condition;
+use vrouter::balancer::health::Health;
 
 use super::super::site::{serve_tls, site};
 use super::{Checks, Web, backend};
@@ -38,77 +38,65 @@ fn servers() -> (Web, TcpListener, UdpSocket) {
 }
 
 /// Kinds of checks, each by the name of its pool, with the port that is asked and what comes of it.
-fn cases() -> Vec<(&'static str, u16, Value, Condition, &'static str)> {
+fn cases() -> Vec<(&'static str, u16, Value, Health, &'static str)> {
     vec![
-        ("tcp", 80, json!({"type": "tcp"}), Condition::Up, "connected"),
-        ("refused", 9, json!({"type": "tcp"}), Condition::Down, "connection refused"),
+        ("tcp", 80, json!({"type": "tcp"}), Health::Up, "connected"),
+        ("refused", 9, json!({"type": "tcp"}), Health::Down, "connection refused"),
         (
             "greeting",
             25,
             json!({"type": "tcp", "expect": "220 mail.demo.local"}),
-            Condition::Up,
+            Health::Up,
             "the expected answer",
         ),
-        (
-            "other",
-            25,
-            json!({"type": "tcp", "expect": "220 news"}),
-            Condition::Down,
-            "not the expected answer",
-        ),
+        ("other", 25, json!({"type": "tcp", "expect": "220 news"}), Health::Down, "not the expected answer"),
         (
             "mute",
             81,
             json!({"type": "tcp", "send": "?", "expect": "!"}),
-            Condition::Down,
+            Health::Down,
             "no answer within 1 s",
         ),
-        ("body", 80, json!({"type": "http", "expected_body": "is well"}), Condition::Up, "http: status 200"),
+        ("body", 80, json!({"type": "http", "expected_body": "is well"}), Health::Up, "http: status 200"),
         (
             "behind",
             80,
             json!({"type": "http", "expected_body": "end of it"}),
-            Condition::Down,
+            Health::Down,
             "http: the body lacks the expected text",
         ),
-        (
-            "status",
-            80,
-            json!({"type": "http", "expected_status": ["404"]}),
-            Condition::Down,
-            "http: status 200",
-        ),
-        ("https", 443, json!({"type": "https", "host": "www.demo.local"}), Condition::Up, "http: status 200"),
-        ("tls", 443, json!({"type": "tls", "host": "www.demo.local"}), Condition::Up, "TLS 1.3"),
+        ("status", 80, json!({"type": "http", "expected_status": ["404"]}), Health::Down, "http: status 200"),
+        ("https", 443, json!({"type": "https", "host": "www.demo.local"}), Health::Up, "http: status 200"),
+        ("tls", 443, json!({"type": "tls", "host": "www.demo.local"}), Health::Up, "TLS 1.3"),
         (
             "othername",
             443,
             json!({"type": "tls", "host": "elsewhere.local"}),
-            Condition::Down,
+            Health::Down,
             "tls: received fatal alert: AccessDenied",
         ),
         (
             "plain",
             25,
             json!({"type": "tls"}),
-            Condition::Down,
+            Health::Down,
             "tls: received corrupt message of type InvalidContentType",
         ),
         (
             "echo",
             53,
             json!({"type": "udp", "send": "ping", "expect": "pi"}),
-            Condition::Up,
+            Health::Up,
             "the expected answer",
         ),
-        ("answer", 53, json!({"type": "udp", "send": "ping"}), Condition::Up, "an answer"),
-        ("shut", 9, json!({"type": "udp", "send": "ping"}), Condition::Down, "connection refused"),
-        ("quiet", 54, json!({"type": "udp", "send": "ping"}), Condition::Up, "no refusal within 1 s"),
+        ("answer", 53, json!({"type": "udp", "send": "ping"}), Health::Up, "an answer"),
+        ("shut", 9, json!({"type": "udp", "send": "ping"}), Health::Down, "connection refused"),
+        ("quiet", 54, json!({"type": "udp", "send": "ping"}), Health::Up, "no refusal within 1 s"),
         (
             "late",
             54,
             json!({"type": "udp", "send": "ping", "expect": "pong"}),
-            Condition::Down,
+            Health::Down,
             "no answer within 1 s",
         ),
     ]
@@ -141,13 +129,13 @@ fn every_kind_of_check_says_why() {
             json!({"backends": {"a": backend("10.1.0.20", 80)}, "health_check": check}),
         );
         checks.apply(Value::Object(pools));
-        for (name, _, _, condition, reason) in cases {
-            checks.becomes(name, "a", condition, reason);
+        for (name, _, _, health, reason) in cases {
+            checks.becomes(name, "a", health, reason);
         }
         let own = until("a check without a source", || checks.health("own", "a").last);
         let reason = "cannot check from 198.51.100.5: Cannot assign requested address (os error 99)";
         assert_eq!(own.outcome.reason(), reason);
-        assert_eq!(checks.health("own", "a").state.condition, Condition::Unknown);
+        assert_eq!(checks.health("own", "a").state.health, Health::Unknown);
         checks.close();
     });
 }

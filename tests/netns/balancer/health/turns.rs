@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde_json::json;
-use vrouter::balancer::health::Condition;
+use vrouter::balancer::health::Health;
 use vrouter::plan::BackendName;
 
 use super::super::site::site;
@@ -23,14 +23,14 @@ fn a_flapping_backend_is_followed_with_its_reasons() {
             "interval_seconds": 1, "timeout_seconds": 1, "unhealthy_threshold": 2,
         });
         checks.apply(json!({"all": {"backends": {"a": backend("10.1.0.20", 80)}, "health_check": check}}));
-        checks.becomes("all", "a", Condition::Up, "http: status 200");
+        checks.becomes("all", "a", Health::Up, "http: status 200");
         web.says(503);
-        checks.becomes("all", "a", Condition::Down, "http: status 503");
+        checks.becomes("all", "a", Health::Down, "http: status 503");
         assert_eq!(checks.down(), ["a"]);
         web.says(0);
-        checks.becomes("all", "a", Condition::Down, "no answer within 1 s");
+        checks.becomes("all", "a", Health::Down, "no answer within 1 s");
         web.says(204);
-        checks.becomes("all", "a", Condition::Up, "http: status 204");
+        checks.becomes("all", "a", Health::Up, "http: status 204");
         assert!(checks.down().is_empty());
         let (from, request) = web.requests.lock().unwrap()[0].clone();
         assert_eq!(from.ip(), Ipv4Addr::new(10, 1, 0, 1));
@@ -65,10 +65,10 @@ fn a_restart_keeps_what_was_known_until_the_first_check() {
         }});
         let checks = Checks::open(state.path());
         checks.apply(pools.clone());
-        checks.becomes("all", "a", Condition::Up, "http: status 200");
-        checks.becomes("all", "b", Condition::Down, "connection refused");
+        checks.becomes("all", "a", Health::Up, "http: status 200");
+        checks.becomes("all", "b", Health::Down, "connection refused");
         web.says(500);
-        checks.becomes("all", "a", Condition::Down, "http: status 500");
+        checks.becomes("all", "a", Health::Down, "http: status 500");
         let since = checks.health("all", "a").state.since;
         web.says(0);
         checks.close();
@@ -76,7 +76,7 @@ fn a_restart_keeps_what_was_known_until_the_first_check() {
         assert_eq!(checks.down(), ["a", "b"], "before anything is configured");
         checks.apply(pools);
         let before = checks.health("all", "a").state;
-        assert_eq!((before.condition, &*before.reason, before.since), (Condition::Down, "http: status 500", since));
+        assert_eq!((before.health, &*before.reason, before.since), (Health::Down, "http: status 500", since));
         checks.close();
         // The first good answer is enough.
         web.says(200);
@@ -84,7 +84,7 @@ fn a_restart_keeps_what_was_known_until_the_first_check() {
         checks.apply(json!({"all": {"backends": {"a": backend("10.1.0.20", 80)}, "health_check": {
             "type": "http", "interval_seconds": 1, "timeout_seconds": 20, "unhealthy_threshold": 1, "healthy_threshold": 50,
         }}}));
-        checks.becomes("all", "a", Condition::Up, "http: status 200");
+        checks.becomes("all", "a", Health::Up, "http: status 200");
         assert_eq!(checks.turns.lock().unwrap().len(), 1);
         checks.close();
     });
@@ -99,7 +99,7 @@ fn connections_of_clients_take_a_backend_down_between_two_checks() {
         let checks = Checks::open(state.path());
         let check = json!({"type": "http", "interval_seconds": 600, "unhealthy_threshold": 3});
         checks.apply(json!({"all": {"backends": {"a": backend("10.1.0.20", 80)}, "health_check": check}}));
-        checks.becomes("all", "a", Condition::Up, "http: status 200");
+        checks.becomes("all", "a", Health::Up, "http: status 200");
         let id = |text: &str| text.parse().unwrap();
         let name = BackendName { balancer: id("web"), pool: id("all"), backend: id("a") };
         let passive = checks.checker().passive(&name).unwrap();
@@ -115,9 +115,9 @@ fn connections_of_clients_take_a_backend_down_between_two_checks() {
         until("a check brought forward", || {
             (checks.health("all", "a").last?.outcome.reason() == "http: status 503").then_some(())
         });
-        assert_eq!(checks.health("all", "a").state.condition, Condition::Up);
+        assert_eq!(checks.health("all", "a").state.health, Health::Up);
         passive.failed("connection refused");
-        checks.becomes("all", "a", Condition::Down, "connections of clients: connection refused");
+        checks.becomes("all", "a", Health::Down, "connections of clients: connection refused");
         checks.close();
     });
 }
