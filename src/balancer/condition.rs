@@ -42,6 +42,12 @@ impl Health {
             Self::Down => "down",
         }
     }
+
+    /// Whether a backend takes connections, as far as health checks go.
+    #[must_use]
+    pub const fn takes_connections(self) -> bool {
+        !matches!(self, Self::Down)
+    }
 }
 
 /// What health checks say, why, and since when.

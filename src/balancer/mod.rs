@@ -18,6 +18,7 @@
 //! - a client is a `SocketAddrV4`; time is an `Instant` of `clock::moment`; chance a `u64`.
 
 mod accept;
+mod anybody;
 pub mod backend;
 mod candidates;
 pub mod choose;

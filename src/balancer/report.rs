@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::backend::Backend;
 use super::condition::Health;
-use super::health::{Checker, Condition};
+use super::health::Checker;
 use super::pool::Listed;
 use super::site::{Site, check_name};
 use super::statistics::{
@@ -200,11 +200,11 @@ impl Report<'_> {
             let name = BackendName { balancer: balancer.clone(), pool: id.clone(), backend: backend.clone() };
             let known = self.checker.health(&name);
             let last = known.as_ref().and_then(|known| known.last.as_ref());
-            let state = match known.as_ref().map(|known| known.state.condition) {
+            let state = match known.as_ref().map(|known| known.state.health) {
                 _ if !wanted.enabled => BackendState::Disabled,
-                Some(Condition::Down) => BackendState::Down,
-                Some(Condition::Unknown) => BackendState::Unchecked,
-                Some(Condition::Up) | None => BackendState::Up,
+                Some(Health::Down) => BackendState::Down,
+                Some(Health::Unknown) => BackendState::Unchecked,
+                Some(Health::Up) | None => BackendState::Up,
             };
             let reason = known.as_ref().map_or("not checked", |known| &*known.state.reason);
             let statistics = BackendStatistics {

@@ -8,6 +8,8 @@ use regex::Regex;
 
 use super::path;
 use crate::config::balancer_rule::{RewritePath, RuleAction};
+use crate::config::http::{FieldName, FieldValue};
+use crate::config::keyed::Keyed;
 
 /// The longest path that may come of rewriting, with its query, in octets. Groups that are named twice make it grow.
 const MAX_TARGET: usize = 64 * 1024;
@@ -43,23 +45,8 @@ impl Edits {
     /// What a rule's action changes; nothing where it changes nothing.
     #[must_use]
     pub fn of(action: &RuleAction) -> Option<Self> {
-        let name = |name: &str| HeaderName::try_from(name).ok();
-        let request = Fields {
-            remove: action.remove_headers.iter().filter_map(|field| name(field.as_str())).collect(),
-            set: action
-                .set_headers
-                .iter()
-                .filter_map(|(field, value)| set(field.as_str(), value.as_str()))
-                .collect(),
-        };
-        let response = Fields {
-            remove: action.remove_response_headers.iter().filter_map(|field| name(field.as_str())).collect(),
-            set: action
-                .set_response_headers
-                .iter()
-                .filter_map(|(field, value)| set(field.as_str(), value.as_str()))
-                .collect(),
-        };
+        let request = Fields::of(&action.remove_headers, &action.set_headers);
+        let response = Fields::of(&action.remove_response_headers, &action.set_response_headers);
         let rewrite = action.rewrite_path.as_ref().and_then(Rewrite::of);
         let edits = Self { request, response, rewrite };
         (!edits.request.is_empty() || !edits.response.is_empty() || edits.rewrite.is_some()).then_some(edits)
@@ -83,6 +70,14 @@ impl Edits {
 }
 
 impl Fields {
+    fn of(remove: &[FieldName], set: &Keyed<FieldName, FieldValue>) -> Self {
+        let name = |name: &FieldName| HeaderName::try_from(name.as_str()).ok();
+        let field = |(field, value): (&FieldName, &FieldValue)| {
+            Some((name(field)?, HeaderValue::try_from(value.as_str()).ok()?))
+        };
+        Self { remove: remove.iter().filter_map(name).collect(), set: set.iter().filter_map(field).collect() }
+    }
+
     fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.set.is_empty()
     }
@@ -95,10 +90,6 @@ impl Fields {
             headers.insert(name, value.clone());
         }
     }
-}
-
-fn set(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
-    Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
 }
 
 impl Rewrite {

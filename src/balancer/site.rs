@@ -15,9 +15,8 @@ use foldhash::{HashMap, HashMapExt};
 
 use super::accept::Ending;
 use super::backend::Backend;
-use super::condition::Health;
 use super::counters::Tally;
-use super::health::{Checker, Condition, Passive, State, Turn};
+use super::health::{Checker, Passive, State, Turn};
 use super::http::{HeadLimits, Times};
 use super::key::Keyed;
 use super::pool::{Manner, Pool};
@@ -224,12 +223,7 @@ pub(crate) fn check_name(backend: &Backend) -> BackendName {
 }
 
 fn take_over(backend: &Backend, state: &State, now: Instant) {
-    let health = match state.condition {
-        Condition::Unknown => Health::Unknown,
-        Condition::Up => Health::Up,
-        Condition::Down => Health::Down,
-    };
-    backend.set_health(health, &state.reason, now, state.since);
+    backend.set_health(state.health, &state.reason, now, state.since);
 }
 
 impl PoolSite {

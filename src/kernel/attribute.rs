@@ -3,6 +3,9 @@
 use rtnetlink::packet_core::{DefaultNla, Emitable as _, NLA_F_NESTED};
 use rtnetlink::packet_core::{NLA_HEADER_SIZE, NlasIterator};
 
+/// The length of `struct nfgenmsg`, before the attributes.
+pub(super) const NFGENMSG: usize = 4;
+
 /// An attribute of four octets in network order.
 pub(super) fn u32_be(kind: u16, value: u32) -> DefaultNla {
     DefaultNla::new(kind, value.to_be_bytes().to_vec())

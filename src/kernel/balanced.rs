@@ -11,28 +11,23 @@ use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProto
 use rtnetlink::sys::{AsyncSocket as _, AsyncSocketExt as _, TokioSocket};
 
 use super::KernelError;
-use super::attribute::{attributes, u32_be};
+use super::attribute::{NFGENMSG, attributes, u32_be};
+use super::conntrack::{CTA_IP_V4_DST, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, IPCTNL_MSG_CT_GET};
 use super::netlink::{NETLINK_NETFILTER, Netlink, failed, messages};
 use crate::plan::facts::{Balanced, BalancedTotals, BalancedTraffic};
 
-/// Asks for connections (IPCTNL_MSG_CT_GET), and what is told of one that ended (IPCTNL_MSG_CT_DELETE of
-/// NFNL_SUBSYS_CTNETLINK).
-const IPCTNL_MSG_CT_GET: u8 = 1;
+/// What is told of a connection that ended (IPCTNL_MSG_CT_DELETE of NFNL_SUBSYS_CTNETLINK).
 const CONNECTION_ENDED: u16 = 1 << 8 | 2;
 /// Who hears of connections that end (NFNLGRP_CONNTRACK_DESTROY).
 const GROUP_DESTROY: u32 = 3;
 /// Attributes of a connection (`linux/netfilter/nfnetlink_conntrack.h`).
-const CTA_TUPLE_ORIG: u16 = 1;
-const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_STATUS: u16 = 3;
 const CTA_COUNTERS_ORIG: u16 = 9;
 const CTA_COUNTERS_REPLY: u16 = 10;
 const CTA_STATUS_MASK: u16 = 26;
 /// Of a tuple.
-const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
 const CTA_IP_V4_SRC: u16 = 1;
-const CTA_IP_V4_DST: u16 = 2;
 const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_SRC_PORT: u16 = 2;
 const CTA_PROTO_DST_PORT: u16 = 3;
@@ -40,8 +35,6 @@ const CTA_PROTO_DST_PORT: u16 = 3;
 const CTA_COUNTERS_BYTES: u16 = 2;
 /// The destination was translated (`nf_conntrack_common.h`: IPS_DST_NAT).
 const IPS_DST_NAT: u32 = 1 << 5;
-/// The length of `struct nfgenmsg`, before the attributes.
-const NFGENMSG: usize = 4;
 /// Events that may wait to be read; when more come, the kernel says so.
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// The most that is read at once, and how often before what was read is told.

@@ -11,7 +11,7 @@ use netlink_packet_netfilter::{
 use rtnetlink::packet_core::{DefaultNla, Nla as _};
 
 use super::KernelError;
-use super::attribute::{attributes, nested, u32_ne};
+use super::attribute::{NFGENMSG, attributes, nested, u32_ne};
 use super::netlink::Netlink;
 use crate::plan::facts::{Balanced, ConntrackMatch};
 
@@ -24,14 +24,12 @@ const BATCH: usize = 500;
 /// Asks how many connections there are (IPCTNL_MSG_CT_GET_STATS), and the answer (CTA_STATS_GLOBAL_ENTRIES).
 const IPCTNL_MSG_CT_GET_STATS: u8 = 5;
 const CTA_STATS_GLOBAL_ENTRIES: u16 = 1;
-/// The length of `struct nfgenmsg`, before the attributes.
-const NFGENMSG: usize = 4;
 /// Asks for connections (IPCTNL_MSG_CT_GET), by the tuples of their first packet and of answers, and their addresses.
-const IPCTNL_MSG_CT_GET: u8 = 1;
-const CTA_TUPLE_ORIG: u16 = 1;
-const CTA_TUPLE_REPLY: u16 = 2;
-const CTA_TUPLE_IP: u16 = 1;
-const CTA_IP_V4_DST: u16 = 2;
+pub(super) const IPCTNL_MSG_CT_GET: u8 = 1;
+pub(super) const CTA_TUPLE_ORIG: u16 = 1;
+pub(super) const CTA_TUPLE_REPLY: u16 = 2;
+pub(super) const CTA_TUPLE_IP: u16 = 1;
+pub(super) const CTA_IP_V4_DST: u16 = 2;
 /// The identity of a connection (`linux/netfilter/nfnetlink_conntrack.h`: CTA_ID).
 const CTA_ID: u16 = 12;
 /// What a dump is filtered by (CTA_FILTER), and the bit of the destination address.

@@ -14,7 +14,8 @@ use vrouter::plan::{Availability, BackendName, Plan};
 use vrouter::reconcile::{Change, Edit, EngineError, Engines, Handle, Loop, Surroundings};
 use vrouter::store::Generations;
 
-use crate::reconcile::{Manager, block_on, links};
+use crate::reconcile::{Manager, block_on};
+use crate::surroundings::{ALL, links};
 
 /// A kernel made of facts that tells what it was asked to do.
 #[derive(Debug)]
@@ -68,7 +69,7 @@ impl Router {
     async fn start(folder: &tempfile::TempDir) -> Self {
         let plans: Arc<Mutex<Vec<String>>> = Arc::default();
         let health = watch::Sender::new(Arc::default());
-        let kernel = Recording { kernel: FakeKernel::with_links(links()), plans: plans.clone() };
+        let kernel = Recording { kernel: FakeKernel::with_links(links(ALL)), plans: plans.clone() };
         let capabilities = Capabilities {
             balancing: true,
             connection_limit: true,

@@ -14,3 +14,4 @@ mod leases;
 mod octets;
 mod plan;
 mod reconcile;
+mod surroundings;

@@ -7,43 +7,14 @@ use proptest::prelude::*;
 use serde_json::Value;
 use vrouter::config::Config;
 use vrouter::kernel::fake::FakeKernel;
-use vrouter::plan::facts::{
-    Balanced, Capabilities, ConntrackMatch, Device, Facts, Key, KnownChains, Link, Observed,
-};
+use vrouter::plan::facts::{Balanced, Capabilities, ConntrackMatch, Facts, Key, KnownChains, Link, Observed};
 use vrouter::plan::{Availability, BackendName, Plan, Step, Surroundings, Target, diff, find_links, lower};
 
 use crate::generate::{document, down, edit};
-
-/// The devices that the generated documents ask for, by MAC and by name.
-fn links(present: u8) -> Vec<Link> {
-    [1, 2, 3, 0x12, 0x13]
-        .into_iter()
-        .enumerate()
-        .filter(|(index, _)| present & (1 << index) != 0)
-        .map(|(index, last)| Link {
-            device: Device { index: u32::try_from(index).unwrap() + 2, name: format!("eth{index}").into() },
-            mac: Some([0x52, 0x54, 0, 0, 0, last]),
-            mtu: 1500,
-            up: false,
-            carrier: true,
-            master: None,
-            parent: None,
-        })
-        .collect()
-}
+use crate::surroundings::{ALL, capabilities, links};
 
 fn target(config: Config, links: &[Link], flowtable: bool) -> Target {
-    let capabilities = Capabilities {
-        flowtable,
-        log_group: true,
-        conntrack_size: true,
-        balancing: true,
-        connection_limit: true,
-        stickiness: true,
-        vlan: false,
-        vrf: false,
-        wireguard: false,
-    };
+    let capabilities = Capabilities { flowtable, ..capabilities() };
     let surroundings = Surroundings {
         links: find_links(config.interfaces(), links.iter()),
         capabilities,
@@ -173,7 +144,7 @@ proptest! {
     /// Two changes one after the other end where both at once end.
     #[test]
     fn two_changes_end_where_both_at_once_end(document in document(), one in edit(), two in edit()) {
-        let links = links(0xff);
+        let links = links(ALL);
         let config = read(document);
         let Ok(middle) = config.patch(one) else { return Ok(()) };
         let Ok(end) = middle.patch(two) else { return Ok(()) };
@@ -194,14 +165,14 @@ proptest! {
 fn a_machine_that_comes_of_age_changes_its_source_translation_alone() {
     let old = target(
         read(serde_json::from_str(include_str!("../examples/router.json")).unwrap()),
-        &links(0b11111),
+        &links(ALL),
         false,
     );
     let young = Target {
         surroundings: Arc::new(Surroundings { just_started: true, ..(*old.surroundings).clone() }),
         ..old.clone()
     };
-    let mut kernel = FakeKernel::with_links(links(0b11111));
+    let mut kernel = FakeKernel::with_links(links(ALL));
     let facts = lower(&young, None);
     carry_out(&mut kernel, &facts);
     let plan = carry_out(&mut kernel, &lower(&old, Some((&young, &facts))));
@@ -221,7 +192,7 @@ fn what_is_not_touched_is_shared() {
                                             "b": {"address": "10.1.1.31", "port": 80}}}}})
     };
     document["load_balancers"] = (1..200).map(|port| (format!("b{port}"), balancer(port))).collect();
-    let before = target(read(document), &links(0b11111), false);
+    let before = target(read(document), &links(ALL), false);
     let facts = lower(&before, None);
     let availability =
         told(&before.availability, &[["b7".to_owned(), "main".to_owned(), "a".to_owned()]], false);

@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use vrouter::config::{Config, Faults, Id};
 use vrouter::kernel::fake::FakeKernel;
-use vrouter::plan::facts::{Capabilities, Device, Link};
+use vrouter::plan::facts::Link;
 use vrouter::reconcile::{
     Answer, Change, ChangeError, Edit, EngineError, Engines, Handle, Loop, Supervisor, Surroundings,
 };
 use vrouter::store::Generations;
 
 use crate::generate::document;
+use crate::surroundings::{ALL, capabilities, links};
 
 /// Engines that remember what they were given, and refuse on demand.
 #[derive(Debug, Clone, Default)]
@@ -55,38 +56,14 @@ struct Router {
     manager: Manager,
 }
 
-pub(crate) fn links() -> Vec<Link> {
-    [1u8, 2, 3, 0x12, 0x13]
-        .into_iter()
-        .zip(2..)
-        .map(|(last, index)| Link {
-            device: Device { index, name: format!("eth{}", index - 2).into() },
-            mac: Some([0x52, 0x54, 0, 0, 0, last]),
-            mtu: 1500,
-            up: false,
-            carrier: true,
-            master: None,
-            parent: None,
-        })
-        .collect()
-}
-
 /// A router over a state directory. Its loop runs in the background of the runtime.
 fn router(folder: &TempDir, kernel: FakeKernel) -> Router {
     let (engine, manager) = (Engine::default(), Manager::default());
-    let capabilities = Capabilities {
-        flowtable: false,
-        log_group: true,
-        conntrack_size: true,
-        balancing: true,
-        connection_limit: true,
-        stickiness: true,
-        vlan: false,
-        vrf: false,
-        wireguard: false,
+    let surroundings = Surroundings {
+        capabilities: capabilities(),
+        management_ports: BTreeSet::from([7270]),
+        conntrack_max: 65_536,
     };
-    let surroundings =
-        Surroundings { capabilities, management_ports: BTreeSet::from([7270]), conntrack_max: 65_536 };
     let store = Generations::open(folder.path()).unwrap();
     let (run, handle) = Loop::new(kernel, engine.clone(), manager.clone(), store, surroundings).unwrap();
     tokio::task::spawn_local(run.run(None));
@@ -111,7 +88,7 @@ fn example() -> Value {
 fn a_document_posted_again_changes_nothing_and_says_so() {
     block_on(async {
         let folder = tempfile::tempdir().unwrap();
-        let router = router(&folder, FakeKernel::with_links(links()));
+        let router = router(&folder, FakeKernel::with_links(links(ALL)));
         let first = post(&router, example()).await.unwrap();
         assert_eq!((first.generation, first.changed, first.changes.added), (1, true, 14));
         let again = post(&router, example()).await.unwrap();
@@ -124,7 +101,7 @@ fn a_document_posted_again_changes_nothing_and_says_so() {
 fn a_dry_run_tells_the_steps_and_does_nothing() {
     block_on(async {
         let folder = tempfile::tempdir().unwrap();
-        let router = router(&folder, FakeKernel::with_links(links()));
+        let router = router(&folder, FakeKernel::with_links(links(ALL)));
         let change = Change { edit: Edit::Replace(example()), if_match: None, dry_run: true };
         let answer = router.handle.change(change).await.unwrap();
         assert!(
@@ -141,7 +118,7 @@ fn a_dry_run_tells_the_steps_and_does_nothing() {
 fn a_caller_who_believes_in_another_generation_is_refused() {
     block_on(async {
         let folder = tempfile::tempdir().unwrap();
-        let router = router(&folder, FakeKernel::with_links(links()));
+        let router = router(&folder, FakeKernel::with_links(links(ALL)));
         post(&router, example()).await.unwrap();
         let change =
             Change { edit: Edit::Patch(json!({"hostname": "other"})), if_match: Some(7), dry_run: false };
@@ -156,7 +133,7 @@ fn a_failure_at_any_step_leaves_the_last_generation() {
     for fails_at in 0..200 {
         let done = block_on(async {
             let folder = tempfile::tempdir().unwrap();
-            let mut kernel = FakeKernel::with_links(links());
+            let mut kernel = FakeKernel::with_links(links(ALL));
             kernel.fails_at = Some(fails_at);
             let router = router(&folder, kernel);
             let first = post(
@@ -200,7 +177,7 @@ fn a_failure_at_any_step_leaves_the_last_generation() {
 fn an_engine_that_refuses_takes_the_whole_change_back() {
     block_on(async {
         let folder = tempfile::tempdir().unwrap();
-        let router = router(&folder, FakeKernel::with_links(links()));
+        let router = router(&folder, FakeKernel::with_links(links(ALL)));
         let mut without = example();
         without.as_object_mut().unwrap().remove("eips");
         post(&router, without).await.unwrap();
@@ -216,12 +193,12 @@ fn generations_come_back_after_a_restart_and_by_rollback() {
     block_on(async {
         let folder = tempfile::tempdir().unwrap();
         {
-            let router = router(&folder, FakeKernel::with_links(links()));
+            let router = router(&folder, FakeKernel::with_links(links(ALL)));
             post(&router, example()).await.unwrap();
             let patch = Edit::Patch(json!({"eips": {"7f0c": null}}));
             router.handle.change(Change { edit: patch, if_match: Some(1), dry_run: false }).await.unwrap();
         }
-        let router = router(&folder, FakeKernel::with_links(links()));
+        let router = router(&folder, FakeKernel::with_links(links(ALL)));
         assert_eq!(router.handle.published().generation, 2);
         assert!(router.handle.published().config.eips().is_empty());
         let back = Change { edit: Edit::Rollback(1), if_match: None, dry_run: false };
@@ -249,7 +226,7 @@ proptest! {
     fn the_last_configuration_counts(documents in prop::collection::vec(document(), 1..4)) {
         block_on(async {
             let folder = tempfile::tempdir().unwrap();
-            let router = router(&folder, FakeKernel::with_links(links()));
+            let router = router(&folder, FakeKernel::with_links(links(ALL)));
             let last = Config::default().replace(documents.last().unwrap().clone()).unwrap();
             let mut said = Vec::new();
             for document in documents {

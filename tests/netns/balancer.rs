@@ -9,5 +9,6 @@ mod life;
 mod limits;
 mod relay;
 mod routes;
+mod site;
 mod smuggling;
 mod tls;

@@ -33,6 +33,17 @@ fn has_browser() -> bool {
     }
 }
 
+/// A router and a stage beside it, where there is a browser that can look at them.
+fn staged() -> Option<(House, Stage)> {
+    if !has_browser() {
+        return None;
+    }
+    let mut house = House::with(json!({"hostname": "vr-1"}));
+    Browser::prepare(&mut house.lab, "router");
+    let stage = Stage::open(&house.lab, "router", PORT);
+    Some((house, stage))
+}
+
 /// A certificate of somebody who means ill, as configuration.
 fn certificate(name: &str) -> Value {
     let key = rcgen::KeyPair::generate().unwrap();
@@ -196,13 +207,8 @@ fn the_page_is_read_alone_and_runs_no_other_script() {
 
 #[test]
 fn everything_that_is_said_stays_text() {
-    if !has_browser() {
-        return;
-    }
-    let mut house = House::with(json!({"hostname": "vr-1"}));
-    Browser::prepare(&mut house.lab, "router");
+    let Some((house, stage)) = staged() else { return };
     let mut status = house.router.get("/v1/status").body;
-    let stage = Stage::open(&house.lab, "router", PORT);
     status["reasons"] = json!([MARKUP, "load_balancers: balancer `web` is degraded"]);
     status["hostname"] = json!(MARKUP);
     status["state"] = json!("degraded");
@@ -228,13 +234,8 @@ fn everything_that_is_said_stays_text() {
 
 #[test]
 fn the_page_is_for_everybody() {
-    if !has_browser() {
-        return;
-    }
-    let mut house = House::with(json!({"hostname": "vr-1"}));
-    Browser::prepare(&mut house.lab, "router");
+    let Some((house, stage)) = staged() else { return };
     let status = house.router.get("/v1/status").body;
-    let stage = Stage::open(&house.lab, "router", PORT);
     let mut statistics = crowd::every_state("connection refused");
     stage.show(&status, &statistics);
     let browser = Browser::open(&house.lab, "router");
@@ -301,13 +302,8 @@ fn the_page_is_for_everybody() {
 
 #[test]
 fn a_thousand_balancers_are_a_page() {
-    if !has_browser() {
-        return;
-    }
-    let mut house = House::with(json!({"hostname": "vr-1"}));
-    Browser::prepare(&mut house.lab, "router");
+    let Some((house, stage)) = staged() else { return };
     let status = house.router.get("/v1/status").body;
-    let stage = Stage::open(&house.lab, "router", PORT);
     let mut statistics = crowd::thousand();
     stage.show(&status, &statistics);
     let browser = Browser::open(&house.lab, "router");

@@ -17,9 +17,10 @@ use tokio::time::{sleep, sleep_until};
 
 use super::entry::{BackendHealth, Turn};
 use super::passive::{Passive, Seen};
-use super::state::{Condition, Outcome};
+use super::state::Outcome;
 use super::table::Table;
 use super::{probe, store};
+use crate::balancer::condition::Health;
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::plan::facts::Balanced;
@@ -65,7 +66,7 @@ impl fmt::Debug for Observer {
 impl Checker {
     /// Begins with what is remembered in `state_dir`, watching nobody. Has to be called on a runtime, which checks run on.
     ///
-    /// `observer` is told whenever the condition of a backend or its reason is another than before, in order. It must be
+    /// `observer` is told whenever the health of a backend or its reason is another than before, in order. It must be
     /// quick and must not call the checker: nobody else is told anything meanwhile.
     ///
     /// # Errors
@@ -161,14 +162,14 @@ impl Shared {
 
     fn turned(&self, table: &Table, turn: &Turn) {
         (self.observer.0)(turn);
-        let (Turn { name, endpoint, from, state }, now) = (turn, turn.state.condition);
+        let (Turn { name, endpoint, from, state }, now) = (turn, turn.state.health);
         if *from == now {
             return;
         }
         let BackendName { balancer, pool, backend } = name;
         let (before, now, reason) = (from.as_str(), now.as_str(), &state.reason);
         let line = format!("backend {backend} of {balancer} is {now}: {reason}");
-        if state.condition == Condition::Down {
+        if state.health == Health::Down {
             tracing::warn!(%balancer, %pool, %backend, %endpoint, before, %reason, "{line}");
         } else {
             tracing::info!(%balancer, %pool, %backend, %endpoint, before, %reason, "{line}");

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::passive::Passive;
-use super::state::{Condition, Outcome, State};
+use super::state::{Outcome, State};
+use crate::balancer::condition::Health;
 use crate::clock::Timestamp;
 use crate::config::pool::HealthCheck;
 use crate::plan::BackendName;
@@ -43,15 +44,15 @@ pub(super) struct Job {
     pub(super) check: Arc<HealthCheck>,
 }
 
-/// What became of a backend: its condition is another, or the reason for it.
+/// What became of a backend: its health is another, or the reason for it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Turn {
     /// The backend.
     pub name: BackendName,
     /// Where it is.
     pub endpoint: SocketAddrV4,
-    /// Its condition before.
-    pub from: Condition,
+    /// Its health before.
+    pub from: Health,
     /// What is known of it now.
     pub state: State,
 }

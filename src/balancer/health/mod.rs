@@ -24,7 +24,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use super::condition::Health;
 pub use checker::Checker;
 pub use entry::{BackendHealth, LastCheck, Turn};
 pub use passive::Passive;
-pub use state::{Condition, Outcome, State, Thresholds};
+pub use state::{Outcome, State, Thresholds};

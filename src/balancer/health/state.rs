@@ -6,37 +6,9 @@
 
 use std::borrow::Cow;
 
+use crate::balancer::condition::Health;
 use crate::clock::Timestamp;
 use crate::config::pool::HealthCheck;
-
-/// Whether a backend is well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Condition {
-    /// Nobody knows yet; it is taken to be up.
-    Unknown,
-    /// It is well.
-    Up,
-    /// It is not.
-    Down,
-}
-
-impl Condition {
-    /// The word for status.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Up => "up",
-            Self::Down => "down",
-        }
-    }
-
-    /// Whether it takes connections.
-    #[must_use]
-    pub const fn takes_connections(self) -> bool {
-        !matches!(self, Self::Down)
-    }
-}
 
 /// What came of a check, with the reason in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +50,7 @@ impl From<&HealthCheck> for Thresholds {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     /// Whether it is well.
-    pub condition: Condition,
+    pub health: Health,
     /// Why that is believed.
     pub reason: Cow<'static, str>,
     /// Since when.
@@ -94,7 +66,7 @@ impl State {
     #[must_use]
     pub const fn unknown(now: Timestamp) -> Self {
         Self {
-            condition: Condition::Unknown,
+            health: Health::Unknown,
             reason: Cow::Borrowed("not checked yet"),
             since: now,
             against: 0,
@@ -104,8 +76,8 @@ impl State {
 
     /// What was known before.
     #[must_use]
-    pub const fn remembered(condition: Condition, reason: Cow<'static, str>, since: Timestamp) -> Self {
-        Self { condition, reason, since, against: 0, proven: false }
+    pub const fn remembered(health: Health, reason: Cow<'static, str>, since: Timestamp) -> Self {
+        Self { health, reason, since, against: 0, proven: false }
     }
 
     /// What was known under another check: it holds until the new one has said something.
@@ -117,8 +89,8 @@ impl State {
     /// What an outcome at `now` makes of it.
     #[must_use]
     pub fn next(self, outcome: Outcome, thresholds: Thresholds, now: Timestamp) -> Self {
-        use Condition::{Down, Unknown, Up};
-        let (condition, reason, needed) = match (self.condition, outcome) {
+        use Health::{Down, Unknown, Up};
+        let (health, reason, needed) = match (self.health, outcome) {
             (_, Outcome::Undecided(_)) => return self,
             (Unknown | Up, Outcome::Ill(reason)) => (Down, reason, thresholds.unhealthy),
             (Unknown, Outcome::Well(reason)) => (Up, reason, 1),
@@ -131,16 +103,16 @@ impl State {
         if against < needed {
             return Self { against, ..self };
         }
-        Self { condition, reason, since: now, against: 0, proven: true }
+        Self { health, reason, since: now, against: 0, proven: true }
     }
 
     /// Connections of clients failed so often that no check has to be waited for.
     #[must_use]
     pub fn condemned(self, reason: Cow<'static, str>, now: Timestamp) -> Self {
-        if self.condition == Condition::Down {
+        if self.health == Health::Down {
             return self;
         }
-        Self { condition: Condition::Down, reason, since: now, against: 0, proven: true }
+        Self { health: Health::Down, reason, since: now, against: 0, proven: true }
     }
 }
 
@@ -173,23 +145,23 @@ mod tests {
     #[test]
     fn the_first_good_answer_is_enough_and_bad_ones_have_to_repeat() {
         let cases = [
-            ("", Condition::Unknown, 0),
-            ("+", Condition::Up, 1),
-            ("--", Condition::Unknown, 0),
-            ("---", Condition::Down, 3),
-            ("--+", Condition::Up, 3),
-            ("+--", Condition::Up, 1),
-            ("+--+--", Condition::Up, 1),
-            ("+---", Condition::Down, 4),
-            ("+---+", Condition::Down, 4),
-            ("+---+-+", Condition::Down, 4),
-            ("+---++", Condition::Up, 6),
-            ("-?-?-", Condition::Down, 5),
-            ("???", Condition::Unknown, 0),
+            ("", Health::Unknown, 0),
+            ("+", Health::Up, 1),
+            ("--", Health::Unknown, 0),
+            ("---", Health::Down, 3),
+            ("--+", Health::Up, 3),
+            ("+--", Health::Up, 1),
+            ("+--+--", Health::Up, 1),
+            ("+---", Health::Down, 4),
+            ("+---+", Health::Down, 4),
+            ("+---+-+", Health::Down, 4),
+            ("+---++", Health::Up, 6),
+            ("-?-?-", Health::Down, 5),
+            ("???", Health::Unknown, 0),
         ];
-        for (outcomes, condition, since) in cases {
+        for (outcomes, health, since) in cases {
             let state = after(unknown(), outcomes);
-            assert_eq!((state.condition, state.since.seconds()), (condition, since), "{outcomes}");
+            assert_eq!((state.health, state.since.seconds()), (health, since), "{outcomes}");
         }
         assert_eq!(after(unknown(), "---").reason, "connection refused");
     }
@@ -197,24 +169,24 @@ mod tests {
     #[test]
     fn what_was_down_before_a_restart_is_up_with_the_first_good_answer() {
         let down =
-            || State::remembered(Condition::Down, "connection refused".into(), Timestamp::from_seconds(0));
-        assert_eq!(after(down(), "+").condition, Condition::Up);
-        assert_eq!(after(down(), "?").condition, Condition::Down);
+            || State::remembered(Health::Down, "connection refused".into(), Timestamp::from_seconds(0));
+        assert_eq!(after(down(), "+").health, Health::Up);
+        assert_eq!(after(down(), "?").health, Health::Down);
         // A bad one proves it.
-        assert_eq!(after(down(), "-+").condition, Condition::Down);
-        assert_eq!(after(down(), "-++").condition, Condition::Up);
+        assert_eq!(after(down(), "-+").health, Health::Down);
+        assert_eq!(after(down(), "-++").health, Health::Up);
         // What was up has to fail as often as ever.
-        let up = State::remembered(Condition::Up, "connected".into(), Timestamp::from_seconds(0));
-        assert_eq!(after(up.clone(), "--").condition, Condition::Up);
-        assert_eq!(after(up, "---").condition, Condition::Down);
+        let up = State::remembered(Health::Up, "connected".into(), Timestamp::from_seconds(0));
+        assert_eq!(after(up.clone(), "--").health, Health::Up);
+        assert_eq!(after(up, "---").health, Health::Down);
     }
 
     #[test]
     fn failed_connections_take_a_backend_down_and_checks_bring_it_back() {
         let state = after(unknown(), "+").condemned("connection refused".into(), Timestamp::from_seconds(9));
-        assert_eq!((state.condition, state.since.seconds()), (Condition::Down, 9));
-        assert_eq!(after(state.clone(), "+").condition, Condition::Down);
-        assert_eq!(after(state.clone(), "++").condition, Condition::Up);
+        assert_eq!((state.health, state.since.seconds()), (Health::Down, 9));
+        assert_eq!(after(state.clone(), "+").health, Health::Down);
+        assert_eq!(after(state.clone(), "++").health, Health::Up);
         let again = state.clone().condemned("timed out".into(), Timestamp::from_seconds(12));
         assert_eq!(again, state, "a backend that is down cannot go down");
     }
@@ -232,21 +204,21 @@ mod tests {
                 let before = state.clone();
                 let now = Timestamp::from_seconds(second);
                 state = state.next(outcome_of(outcome), thresholds, now);
-                run = match (before.condition, outcome) {
+                run = match (before.health, outcome) {
                     (_, b'?') => run,
-                    (Condition::Down, b'+') | (Condition::Unknown | Condition::Up, b'-') => run + 1,
+                    (Health::Down, b'+') | (Health::Unknown | Health::Up, b'-') => run + 1,
                     _ => 0,
                 };
-                let needed = if before.condition == Condition::Down { healthy } else { unhealthy };
-                let expected = match before.condition {
-                    Condition::Unknown if outcome == b'+' => Condition::Up,
-                    Condition::Down if run == needed => Condition::Up,
-                    Condition::Unknown | Condition::Up if run == needed => Condition::Down,
+                let needed = if before.health == Health::Down { healthy } else { unhealthy };
+                let expected = match before.health {
+                    Health::Unknown if outcome == b'+' => Health::Up,
+                    Health::Down if run == needed => Health::Up,
+                    Health::Unknown | Health::Up if run == needed => Health::Down,
                     same => same,
                 };
-                prop_assert_eq!(state.condition, expected);
-                prop_assert_eq!(state.since, if expected == before.condition { before.since } else { now });
-                if expected != before.condition {
+                prop_assert_eq!(state.health, expected);
+                prop_assert_eq!(state.since, if expected == before.health { before.since } else { now });
+                if expected != before.health {
                     run = 0;
                 }
             }

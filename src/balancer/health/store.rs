@@ -7,8 +7,9 @@ use siphasher::sip::SipHasher13;
 
 use super::drain::Drains;
 use super::entry::{Entry, Remembered, RememberedState, Unstored};
-use super::state::{Condition, State};
+use super::state::State;
 use super::table::Table;
+use crate::balancer::condition::Health;
 use crate::clock::Timestamp;
 use crate::config::pool::HealthCheck;
 use crate::plan::BackendName;
@@ -31,8 +32,8 @@ pub(super) fn read(entries: Vec<backends::Entry>) -> Remembered {
         match entry {
             backends::Entry::Backend(stored) => {
                 let Some(name) = name(&stored.name) else { continue };
-                let condition = if stored.up { Condition::Up } else { Condition::Down };
-                let state = State::remembered(condition, stored.reason.into(), stored.since);
+                let health = if stored.up { Health::Up } else { Health::Down };
+                let state = State::remembered(health, stored.reason.into(), stored.since);
                 let known = RememberedState { endpoint: stored.endpoint, check: stored.check, state };
                 remembered.states.insert(name, known);
             }
@@ -71,10 +72,10 @@ pub(super) fn all(table: &Table) -> Vec<backends::Entry> {
 
 /// What is stored of a backend; nothing where nothing is known.
 fn backend(entry: &Entry) -> Option<StoredBackend> {
-    let up = match entry.state.condition {
-        Condition::Unknown => return None,
-        Condition::Up => true,
-        Condition::Down => false,
+    let up = match entry.state.health {
+        Health::Unknown => return None,
+        Health::Up => true,
+        Health::Down => false,
     };
     Some(StoredBackend {
         name: text(&entry.name),

@@ -17,7 +17,8 @@ use super::entry::{
     BackendHealth, Entry, Job, LastCheck, Remembered, RememberedState, Turn, Unstored, interval,
 };
 use super::passive::{Passive, Seen};
-use super::state::{Condition, Outcome, State, Thresholds};
+use super::state::{Outcome, State, Thresholds};
+use crate::balancer::condition::Health;
 use crate::clock::Timestamp;
 use crate::config::load_balancer::LoadBalancer;
 use crate::config::pool::HealthCheck;
@@ -59,7 +60,7 @@ impl Table {
     pub(super) fn new(remembered: Remembered, seen: mpsc::Sender<Seen>, wall: Timestamp) -> Self {
         let drains = Drains::remembered(remembered.drains, wall);
         // The first plan is made before anything is configured here: whoever was down has no connections from the start.
-        let down = remembered.states.iter().filter(|(_, known)| known.state.condition == Condition::Down);
+        let down = remembered.states.iter().filter(|(_, known)| known.state.health == Health::Down);
         let availability = Availability {
             down: down.map(|(name, _)| name.clone()).collect(),
             draining: drains.iter().map(|(balanced, _)| balanced).collect(),
@@ -134,7 +135,7 @@ impl Table {
         let number = own.remove(&(name.pool.clone(), name.backend.clone()))?;
         self.availability.down.remove(name);
         let entry = self.entries.remove(&number)?;
-        if entry.state.condition != Condition::Unknown {
+        if entry.state.health != Health::Unknown {
             self.unstored.names.insert(name.clone());
         }
         self.due.remove(&(entry.next, number));
@@ -177,12 +178,12 @@ impl Table {
         // Another check has to prove it anew, but who was down is not trusted before.
         let state = match (before, stored) {
             (Some(before), _) => before.state.unproven(),
-            (None, Some(stored)) if stored.check == *digest || stored.state.condition == Condition::Down => {
+            (None, Some(stored)) if stored.check == *digest || stored.state.health == Health::Down => {
                 stored.state
             }
             _ => State::unknown(*wall),
         };
-        if state.condition == Condition::Down {
+        if state.health == Health::Down {
             self.availability.down.insert(name.clone());
         } else {
             self.availability.down.remove(&name);
@@ -274,9 +275,9 @@ impl Table {
         let entry = self.entries.get_mut(&number)?;
         let state = next(entry.state.clone());
         let before = std::mem::replace(&mut entry.state, state.clone());
-        let (from, to) = (before.condition, state.condition);
+        let (from, to) = (before.health, state.health);
         if from != to {
-            if to == Condition::Down {
+            if to == Health::Down {
                 self.availability.down.insert(entry.name.clone());
             } else {
                 self.availability.down.remove(&entry.name);

@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 
 use super::entry::Remembered;
 use super::passive::Seen;
-use super::state::{Condition, Outcome};
+use super::state::Outcome;
 use super::store;
 use super::table::Table;
+use crate::balancer::condition::Health;
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::plan::BackendName;
@@ -94,8 +95,8 @@ impl Watched {
         self.table.expire(self.at().1);
     }
 
-    fn condition(&self, backend: &str) -> Option<Condition> {
-        self.table.health(&name(backend)).map(|health| health.state.condition)
+    fn health(&self, backend: &str) -> Option<Health> {
+        self.table.health(&name(backend)).map(|health| health.state.health)
     }
 
     fn down(&self) -> Vec<String> {
@@ -126,12 +127,9 @@ fn only_b(endpoint: &str) -> Outcome {
 #[test]
 fn a_backend_that_fails_is_down_and_comes_back() {
     let mut watched = Watched::with(json!({}));
-    assert_eq!(watched.condition("a"), Some(Condition::Unknown));
+    assert_eq!(watched.health("a"), Some(Health::Unknown));
     watched.pass(SECOND, only_b);
-    assert_eq!(
-        (watched.condition("a"), watched.condition("b")),
-        (Some(Condition::Unknown), Some(Condition::Up))
-    );
+    assert_eq!((watched.health("a"), watched.health("b")), (Some(Health::Unknown), Some(Health::Up)));
     watched.pass(SECOND * 10, only_b);
     assert_eq!(watched.down(), ["a"]);
     let health = watched.table.health(&name("a")).unwrap();
@@ -150,8 +148,8 @@ fn what_is_known_survives_an_edit_that_does_not_touch_it() {
     // Weights, other backends, other balancers.
     watched.apply(pool(json!({"backends": {"a": {"weight": 7}, "c": {"address": "10.1.1.22", "port": 80}}})));
     assert_eq!(watched.down(), ["a"]);
-    assert_eq!(watched.condition("b"), Some(Condition::Up));
-    assert_eq!(watched.condition("c"), Some(Condition::Unknown));
+    assert_eq!(watched.health("b"), Some(Health::Up));
+    assert_eq!(watched.health("c"), Some(Health::Unknown));
     // Another check proves it anew, and does not trust what was down before.
     watched.apply(pool(json!({"health_check": {"interval_seconds": 7}})));
     assert_eq!(watched.down(), ["a"]);
@@ -161,10 +159,10 @@ fn what_is_known_survives_an_edit_that_does_not_touch_it() {
     assert_eq!(watched.down(), ["a"]);
     // Another endpoint is another server.
     watched.apply(pool(json!({"backends": {"a": {"port": 81}}})));
-    assert_eq!(watched.condition("a"), Some(Condition::Unknown));
+    assert_eq!(watched.health("a"), Some(Health::Unknown));
     assert!(watched.down().is_empty());
     watched.apply(pool(json!({"health_check": null})));
-    assert_eq!((watched.condition("a"), watched.table.next_due()), (None, None));
+    assert_eq!((watched.health("a"), watched.table.next_due()), (None, None));
     watched.apply(json!({"load_balancers": null}));
     assert_eq!(watched.table.entries().count(), 0);
 }
@@ -177,14 +175,14 @@ fn a_restart_remembers_who_was_down_until_it_was_asked() {
     assert_eq!(again.down(), ["a"], "before anything is configured");
     again.apply(json!({}));
     assert_eq!(again.down(), ["a"]);
-    assert_eq!(again.condition("b"), Some(Condition::Up));
+    assert_eq!(again.health("b"), Some(Health::Up));
     assert_eq!(again.table.health(&name("a")).unwrap().state.since.seconds(), 1010);
     again.pass(SECOND, well);
     assert!(again.down().is_empty());
     // Who went to another place meanwhile is somebody else.
     let mut again = watched.restart();
     again.apply(pool(json!({"backends": {"a": {"address": "10.1.1.29"}}})));
-    assert_eq!((again.condition("a"), again.down()), (Some(Condition::Unknown), vec![]));
+    assert_eq!((again.health("a"), again.down()), (Some(Health::Unknown), vec![]));
     let mut again = watched.restart();
     again.apply(json!({"load_balancers": null}));
     assert!(again.down().is_empty());
@@ -241,8 +239,8 @@ fn failed_connections_bring_the_next_check_forward_and_enough_of_them_need_none(
     assert!(watched.table.next_due().unwrap() <= before.max(now));
     let turn = watched.table.seen(seen(3), now, wall).unwrap();
     assert_eq!(
-        (turn.state.condition, &*turn.state.reason),
-        (Condition::Down, "connections of clients: connection refused")
+        (turn.state.health, &*turn.state.reason),
+        (Health::Down, "connections of clients: connection refused")
     );
     assert_eq!(watched.down().len(), 1);
 }
@@ -296,7 +294,7 @@ proptest! {
             let entries: Vec<_> = watched.table.entries().map(|entry| entry.name.backend.to_string()).collect();
             prop_assert_eq!(&entries, &wanted.keys().map(ToString::to_string).collect::<Vec<_>>());
             let down: Vec<_> = watched.table.entries()
-                .filter(|entry| entry.state.condition == Condition::Down)
+                .filter(|entry| entry.state.health == Health::Down)
                 .map(|entry| entry.name.backend.to_string()).collect();
             prop_assert_eq!(&watched.down(), &down);
             let far = watched.at().0 + SECOND * 1000;

@@ -1,8 +1,9 @@
-//! What an exchange needs of a client, whichever version of HTTP it speaks.
+//! What an exchange needs of a client, whichever version of HTTP it speaks, and answers of the balancer's own to it.
 //!
 //! `connection.rs` is one in HTTP/1, `stream.rs` one in HTTP/2.
 
-use std::task::{Context, Poll};
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -10,7 +11,7 @@ use http::response::Parts;
 
 use super::body::Piece;
 use super::head::Framing;
-use super::io::Io;
+use super::io::{Io, Timer};
 use super::refusal::Refusal;
 
 /// Why a client gets and gives nothing more.
@@ -48,4 +49,35 @@ pub(super) trait Client: Send {
 
     /// The connection itself, with what was read from it beyond the request; none where others share it.
     fn connection(&mut self) -> Option<(&mut Io, &mut BytesMut)>;
+}
+
+/// Gives a client an answer of the balancer's own, and waits until all of it is written or `timer` rings. `whole` is that
+/// of [`Client::answer`]; the octets that were written are added to `written`.
+pub(super) async fn give<C: Client>(
+    client: &mut C,
+    (answer, body): (Parts, Bytes),
+    whole: bool,
+    timer: &mut Timer,
+    written: &mut u64,
+) -> Result<(), Lost> {
+    client.answer(answer, Framing::Length(body.len() as u64), whole);
+    client.data(body);
+    let mut is_ended = false;
+    poll_fn(|cx| {
+        loop {
+            match client.poll_flush(cx, written) {
+                Poll::Pending => {
+                    ready!(timer.poll(cx));
+                    return Poll::Ready(Err(Lost::Gone));
+                }
+                // The end has to be told as well: in HTTP/2 a stream that is left without it is cut.
+                Poll::Ready(Ok(())) if !is_ended => {
+                    client.end(&HeaderMap::new());
+                    is_ended = true;
+                }
+                flushed => return flushed,
+            }
+        }
+    })
+    .await
 }

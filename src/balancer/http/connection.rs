@@ -13,7 +13,7 @@ use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, Method, StatusCode, Uri, Version, request, response};
 
 use super::body::{Decoder, Piece};
-use super::client::{Client, Lost};
+use super::client::{self, Client, Lost};
 use super::exchange::{self, Ended, Request, is_modern};
 use super::fields::Connection;
 use super::head::{self, Framing, Scan};
@@ -209,21 +209,9 @@ impl Http1 {
 
     /// Tells the client that its request is not served; true if another may come.
     async fn refuse(&mut self, refusal: Refusal, timer: &mut Timer) -> bool {
-        let status = refusal.status();
         let whole = self.decoder.is_done() && !matches!(refusal, Refusal::Malformed(_) | Refusal::Timeout);
-        let body = Bytes::from(format!("{} {refusal}\n", status.as_u16()));
-        let mut parts = http::Response::new(()).into_parts().0;
-        parts.status = status;
-        parts.headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
-        self.answer(parts, Framing::Length(body.len() as u64), whole);
-        self.data(body);
-        let mut written = 0;
         timer.set(LINGER);
-        let flushed = poll_fn(|cx| match self.poll_flush(cx, &mut written) {
-            Poll::Pending => timer.poll(cx).map(|()| Err(Lost::Gone)),
-            ready => ready,
-        });
-        if flushed.await.is_err() {
+        if client::give(self, refusal.answer(), whole, timer, &mut 0).await.is_err() {
             return false;
         }
         if !self.persists {

@@ -13,11 +13,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, StatusCode, Version, request, response};
+use http::{StatusCode, Version, request, response};
 
 use super::answer;
 use super::body::Decoder;
-use super::client::{Client, Lost};
+use super::client::{self, Client, Lost};
 use super::duplex::{Duplex, Failure};
 use super::fields::Connection;
 use super::head::Framing;
@@ -75,7 +75,7 @@ pub(super) async fn serve<C: Client>(
         Err(refusal) => (Ended::Refused(refusal), None),
         Ok(Route::Answer(answer, body)) => {
             let status = answer.status;
-            (canned(client, framing, answer, body, site, timer).await, Some(status))
+            (canned(client, framing, (answer, body), site, timer).await, Some(status))
         }
         Ok(Route::Pool(pool, errand)) => {
             let exchange =
@@ -98,27 +98,15 @@ pub(super) async fn serve<C: Client>(
 async fn canned<C: Client>(
     client: &mut C,
     framing: Framing,
-    answer: response::Parts,
-    body: Bytes,
+    answer: (response::Parts, Bytes),
     site: &Site,
     timer: &mut Timer,
 ) -> Ended {
-    client.answer(answer, Framing::Length(body.len() as u64), framing == Framing::Empty);
-    client.data(body);
     let mut received = 0;
     timer.set(site.times.client_idle);
-    let flushed = poll_fn(|cx| {
-        if client.takes_more() {
-            client.end(&HeaderMap::new());
-        }
-        match client.poll_flush(cx, &mut received) {
-            Poll::Pending => timer.poll(cx).map(|()| Err(Lost::Gone)),
-            ready => ready,
-        }
-    })
-    .await;
+    let given = client::give(client, answer, framing == Framing::Empty, timer, &mut received).await;
     site.tally.carried(0, received);
-    if flushed.is_ok() { Ended::Whole } else { Ended::Cut }
+    if given.is_ok() { Ended::Whole } else { Ended::Cut }
 }
 
 struct Exchange<'a> {

@@ -2,7 +2,10 @@
 //!
 //! Called by whatever reads requests or asks backends for answers.
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::response::Parts;
+use http::{HeaderValue, Response, StatusCode};
 
 /// Why a request is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -62,5 +65,13 @@ impl Refusal {
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
+    }
+
+    /// The answer that says so, with its body.
+    pub(super) fn answer(self) -> (Parts, Bytes) {
+        let mut parts = Response::new(()).into_parts().0;
+        parts.status = self.status();
+        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        (parts, Bytes::from(format!("{} {self}\n", self.status().as_u16())))
     }
 }

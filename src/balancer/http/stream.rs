@@ -13,11 +13,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use h2::server::{Builder, Connection as H2, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST};
 use http::{HeaderMap, HeaderValue, Method, Uri, request, response};
 
 use super::body::Piece;
-use super::client::{Client, Lost};
+use super::client::{self, Client, Lost};
 use super::exchange::{self, Ended, Request};
 use super::fields::Connection;
 use super::head::{Framing, HeadLimits, content_length, is_host};
@@ -241,24 +241,8 @@ impl Http2 {
         if self.send.is_some() {
             return self.reset(Reason::INTERNAL_ERROR);
         }
-        let body = Bytes::from(format!("{} {refusal}\n", refusal.status().as_u16()));
-        let mut parts = http::Response::new(()).into_parts().0;
-        parts.status = refusal.status();
-        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-        self.answer(parts, Framing::Length(body.len() as u64), true);
-        self.data(body);
-        let mut written = 0;
         timer.set(visit.site().times.client_idle);
-        let _ = poll_fn(|cx| {
-            if self.takes_more() {
-                self.end(&HeaderMap::new());
-            }
-            match self.poll_flush(cx, &mut written) {
-                Poll::Pending => timer.poll(cx).map(|()| Err(Lost::Gone)),
-                ready => ready,
-            }
-        })
-        .await;
+        let _ = client::give(self, refusal.answer(), true, timer, &mut 0).await;
         // If the rest of the request is not wanted, dropping the stream says so once the answer is out.
     }
 

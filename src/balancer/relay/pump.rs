@@ -177,19 +177,15 @@ impl Pump {
         moved: &mut Moved,
     ) -> Poll<Result<(), Broken>> {
         let Some(pipe) = &mut self.pipe else { return Poll::Ready(Ok(())) };
-        loop {
-            ready!(from.poll_read_ready(cx)).map_err(Broken::Reading)?;
-            match from.try_io(Interest::READABLE, || pipe.fill_from(from)) {
-                Ok(0) => self.stage = Stage::Ending,
-                Ok(read) => {
-                    moved.read += read as u64;
-                    self.run = if read < SMALL { self.run + 1 } else { 0 };
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => return Poll::Ready(Err(Broken::Reading(error))),
-            }
-            return Poll::Ready(Ok(()));
+        let splice = || from.try_io(Interest::READABLE, || pipe.fill_from(from));
+        let read = ready!(when_ready(|| from.poll_read_ready(cx), splice)).map_err(Broken::Reading)?;
+        if read == 0 {
+            self.stage = Stage::Ending;
+        } else {
+            moved.read += read as u64;
+            self.run = if read < SMALL { self.run + 1 } else { 0 };
         }
+        Poll::Ready(Ok(()))
     }
 
     fn drain_pipe(
@@ -199,17 +195,26 @@ impl Pump {
         moved: &mut Moved,
     ) -> Poll<Result<(), Broken>> {
         let Some(pipe) = &mut self.pipe else { return Poll::Ready(Ok(())) };
-        loop {
-            ready!(to.poll_write_ready(cx)).map_err(Broken::Writing)?;
-            match to.try_io(Interest::WRITABLE, || pipe.drain_to(to)) {
-                Ok(written) => moved.written += written as u64,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => return Poll::Ready(Err(Broken::Writing(error))),
-            }
-            if self.run >= BULK {
-                self.rest();
-            }
-            return Poll::Ready(Ok(()));
+        let splice = || to.try_io(Interest::WRITABLE, || pipe.drain_to(to));
+        let written = ready!(when_ready(|| to.poll_write_ready(cx), splice)).map_err(Broken::Writing)?;
+        moved.written += written as u64;
+        if self.run >= BULK {
+            self.rest();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Moves octets once a socket is ready for it. A socket that was ready and would block after all is waited for again.
+fn when_ready(
+    mut poll_ready: impl FnMut() -> Poll<io::Result<()>>,
+    mut splice: impl FnMut() -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(poll_ready())?;
+        match splice() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            moved => return Poll::Ready(moved),
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::net::Ipv4Addr;
 
 use super::set::KEEP;
-use crate::kernel::attribute::attributes;
+use crate::kernel::attribute::{NFGENMSG, attributes};
 use crate::plan::facts::{Balanced, Elements, Key, SetKind, Target};
 
 /// Attributes (`linux/netfilter/nf_tables.h`).
@@ -22,8 +22,6 @@ const NFTA_VERDICT_CODE: u16 = 1;
 const NFTA_VERDICT_CHAIN: u16 = 2;
 const NFT_GOTO: i32 = -4;
 const NFT_SET_ELEM_INTERVAL_END: u32 = 1;
-/// The length of `struct nfgenmsg`, before the attributes.
-const NFGENMSG: usize = 4;
 
 /// What one element tells.
 pub(super) enum Found {

@@ -91,6 +91,23 @@ fn bodies_and_trailers_go_both_ways() {
     });
 }
 
+/// Answers of the balancer's own come to their end: a stream that is cut behind them is taken for a part of one.
+#[test]
+fn answers_that_nobody_was_asked_for_are_whole() {
+    let rejected = json!({"rules": {"no": {"priority": 1, "match": {"path": ["/no"]},
+        "action": {"reject": {"status": 403, "body": "not here"}}}}});
+    House::one(rejected, |_, _| {
+        client(async |mut send| {
+            let answer = send.send_request(request_of("http://demo/no"), true).unwrap().0.await.unwrap();
+            assert_eq!(answer.status(), 403);
+            assert_eq!(body(answer.into_body()).await.0, b"not here");
+            let answer = send.send_request(request_of("http://demo/garbage"), true).unwrap().0.await.unwrap();
+            assert_eq!(answer.status(), 502);
+            assert_eq!(body(answer.into_body()).await.0, b"502 the backend gave no valid answer\n");
+        });
+    });
+}
+
 #[test]
 fn requests_that_are_none_are_refused_by_stream() {
     House::one(json!({"limits": {"uri_bytes": 100, "body_bytes": 10}}), |_, backend| {

@@ -1,21 +1,21 @@
 //! Checks of the type tls: a handshake. Also the TLS of checks of the type https.
 //!
-//! A check asks whether a backend serves, not who vouches for it: certificates are not looked at. Whether they hold is for
-//! the connections of clients to find out.
+//! A check asks whether a backend serves, not who vouches for it: any certificate will do whose key the backend holds.
+//! Whether it holds otherwise is for the connections of clients to find out.
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
-use rustls::pki_types::{CertificateDer, IpAddr, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::{IpAddr, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::{Asking, Failure, Finding, failure};
+use crate::balancer::anybody::Anybody;
 
 /// The TLS of all checks: any certificate, no session kept.
 ///
@@ -23,11 +23,10 @@ use super::{Asking, Failure, Finding, failure};
 /// The cryptography knows none of the versions of TLS, which it does.
 pub(in crate::balancer::health) fn client_config() -> Result<Arc<ClientConfig>, rustls::Error> {
     let provider = Arc::new(default_provider());
-    let schemes = provider.signature_verification_algorithms.supported_schemes();
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody { schemes }))
+        .with_custom_certificate_verifier(Arc::new(Anybody::new(provider)))
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
@@ -62,47 +61,6 @@ fn server_name(host: Option<&str>, endpoint: SocketAddrV4) -> ServerName<'static
     let name = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned());
     let own = || ServerName::IpAddress(IpAddr::V4((*endpoint.ip()).into()));
     name.and_then(|name| ServerName::try_from(name).ok()).unwrap_or_else(own)
-}
-
-/// Believes whatever a backend shows.
-#[derive(Debug)]
-struct Anybody {
-    schemes: Vec<SignatureScheme>,
-}
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.schemes.clone()
-    }
 }
 
 #[cfg(test)]
