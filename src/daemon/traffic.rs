@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::balancer::statistics::KernelTraffic;
 use crate::config::Config;
@@ -18,6 +18,8 @@ use crate::reconcile::Handle;
 
 /// How often it is asked whether there is a balancer to listen for.
 const ROUND: Duration = Duration::from_secs(1);
+/// How long connections that end are left to gather: then many are read for the price of one.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// The counts, with what is remembered of connections that ended.
 #[derive(Debug)]
@@ -80,6 +82,7 @@ impl KernelCounts {
     /// Takes in what ended next; whether there is more to be heard.
     async fn hear(&self, events: &mut Option<EndedConnections>) -> bool {
         let Some(events) = events else { return false };
+        sleep(GATHER).await;
         // Whoever is meant may change while this waits; what is nobody's is forgotten with the next round.
         match events.next(|_, _, _| true).await {
             Ok(ended) => {

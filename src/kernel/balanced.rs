@@ -8,7 +8,9 @@ use std::net::Ipv4Addr;
 use bytes::BytesMut;
 use netlink_packet_netfilter::conntrack::ConntrackMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
+use nix::sys::socket::{setsockopt, sockopt};
 use rtnetlink::sys::{AsyncSocket as _, AsyncSocketExt as _, TokioSocket};
+use socket2::{SockFilter, SockRef};
 
 use super::KernelError;
 use super::attribute::{NFGENMSG, attributes, u32_be};
@@ -35,11 +37,40 @@ const CTA_PROTO_DST_PORT: u16 = 3;
 const CTA_COUNTERS_BYTES: u16 = 2;
 /// The destination was translated (`nf_conntrack_common.h`: IPS_DST_NAT).
 const IPS_DST_NAT: u32 = 1 << 5;
+/// The lengths of headers: of a message, and of an attribute (`linux/netlink.h`).
+const NLMSGHDR: usize = 16;
+const NLATTR: u32 = 4;
 /// Events that may wait to be read; when more come, the kernel says so.
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// The most that is read at once, and how often before what was read is told.
 const CHUNK: usize = 64 << 10;
 const CHUNKS: usize = 64;
+
+/// Lets messages of connections pass whose destination was translated, so that nobody is woken for others: those of the
+/// proxies, of which a busy one ends tens of thousands each second. Classic BPF (`linux/filter.h`).
+#[expect(clippy::cast_possible_truncation, reason = "opcodes and lengths are small")]
+const TRANSLATED: [SockFilter; 9] = {
+    const fn step(code: u32, to: u8, otherwise: u8, k: u32) -> SockFilter {
+        SockFilter::new(code as u16, to, otherwise, k)
+    }
+    // Where a message holds CTA_STATUS; 0 where it does not.
+    const ATTRIBUTE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_NLATTR).cast_unsigned();
+    use libc::{
+        BPF_ABS, BPF_IMM, BPF_IND, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_LDX, BPF_MISC, BPF_RET,
+    };
+    use libc::{BPF_TAX, BPF_W};
+    [
+        step(BPF_LD | BPF_IMM, 0, 0, (NLMSGHDR + NFGENMSG) as u32),
+        step(BPF_LDX | BPF_IMM, 0, 0, CTA_STATUS as u32),
+        step(BPF_LD | BPF_W | BPF_ABS, 0, 0, ATTRIBUTE),
+        step(BPF_JMP | BPF_JEQ | BPF_K, 3, 0, 0),
+        step(BPF_MISC | BPF_TAX, 0, 0, 0),
+        step(BPF_LD | BPF_W | BPF_IND, 0, 0, NLATTR),
+        step(BPF_JMP | BPF_JSET | BPF_K, 0, 1, IPS_DST_NAT),
+        step(BPF_RET | BPF_K, 0, 0, u32::MAX),
+        step(BPF_RET | BPF_K, 0, 0, 0),
+    ]
+};
 
 /// What backends have now, of the balancers that are meant by address, protocol and port.
 ///
@@ -89,7 +120,10 @@ impl EndedConnections {
             let mut listening = TokioSocket::new(NETLINK_NETFILTER)?;
             let socket = listening.socket_mut();
             socket.bind_auto()?;
-            socket.set_rx_buf_sz(RECEIVE_BUFFER)?;
+            // Without the right to force it, it is as long as the system has it.
+            setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)
+                .or_else(|_| setsockopt(socket, sockopt::RcvBuf, &RECEIVE_BUFFER))?;
+            SockRef::from(&*socket).attach_filter(&TRANSLATED)?;
             socket.add_membership(GROUP_DESTROY)?;
             Ok(listening)
         };
