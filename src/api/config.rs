@@ -14,8 +14,8 @@ use super::problem::Problem;
 use super::{BODY_LIMIT, Context};
 use crate::config::json;
 use crate::reconcile::{Answer, Change, Edit};
-use crate::store::Generation;
 use crate::store::generations::Number;
+use crate::store::{Author, Generation};
 
 /// `?generation=N`
 #[derive(Debug, Deserialize)]
@@ -83,7 +83,8 @@ pub(super) async fn plan(
         true => Edit::Patch(value),
         false => Edit::Replace(value),
     };
-    let change = Change { edit, if_match: if_match(&headers)?, dry_run: true };
+    let change =
+        Change { if_match: if_match(&headers)?, dry_run: true, ..Change::new(edit, Author::default()) };
     Ok(Json(context.handle.change(change).await?))
 }
 
@@ -116,7 +117,7 @@ pub(super) async fn generations(State(context): State<Context>) -> Json<Generati
 }
 
 async fn change(context: &Context, headers: &HeaderMap, edit: Edit) -> Result<Response, Problem> {
-    let change = Change { edit, if_match: if_match(headers)?, dry_run: false };
+    let change = Change { if_match: if_match(headers)?, ..Change::new(edit, Author::default()) };
     let answer = context.handle.change(change).await?;
     Ok(([(header::ETAG, etag(answer.generation)?)], Json(answer)).into_response())
 }

@@ -32,7 +32,7 @@ use crate::kernel::{self, Events, FirewallLog, KernelError, Linux};
 use crate::plan::facts::Counters;
 use crate::reconcile::{Change, Edit, Handle, Loop, Surroundings};
 use crate::status::{KernelReadings, Reporter};
-use crate::store::{Generations, StateLock, StoreError};
+use crate::store::{Author, Generations, StateLock, StoreError};
 
 /// How long requests that are being answered are given when the service ends.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -233,7 +233,9 @@ async fn first_boot(handle: &Handle, first: &[u8]) {
             return;
         }
     };
-    if let Err(error) = handle.change(Change { edit, if_match: None, dry_run: false }).await {
+    if let Err(error) =
+        handle.change(Change::new(edit, Author { name: "first boot".to_owned(), from: None })).await
+    {
         let faults = match &error {
             crate::reconcile::ChangeError::Faults(faults) => faults.to_string(),
             other => other.to_string(),

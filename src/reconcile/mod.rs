@@ -32,8 +32,8 @@ use crate::clock::Timestamp;
 use crate::config::{Config, Faults, Id};
 use crate::plan::Availability;
 use crate::plan::facts::{Capabilities, Link};
-use crate::store::Generation;
 use crate::store::generations::Number;
+use crate::store::{Author, Generation};
 
 /// How many requests may wait for the loop; more are told that it is busy.
 const QUEUE: usize = 256;
@@ -60,6 +60,18 @@ pub struct Change {
     pub if_match: Option<Number>,
     /// Whether only the difference is told, and nothing is done.
     pub dry_run: bool,
+    /// Who asks.
+    pub author: Author,
+    /// The change is taken back after so many seconds unless it is confirmed by then.
+    pub confirm_seconds: Option<u32>,
+}
+
+impl Change {
+    /// A change that is made whatever runs, and stays.
+    #[must_use]
+    pub const fn new(edit: Edit, author: Author) -> Self {
+        Self { edit, if_match: None, dry_run: false, author, confirm_seconds: None }
+    }
 }
 
 /// What the loop is asked.

@@ -20,7 +20,7 @@ use crate::kernel::{Events, Happened, Kernel, StepResult};
 use crate::plan::Availability;
 use crate::plan::facts::Capabilities;
 use crate::store::generations::Number;
-use crate::store::{Generation, Generations};
+use crate::store::{Author, Generation, Generations};
 
 /// How often the loop says that it is alive and asks whether somebody changed our table.
 const TICK: Duration = Duration::from_secs(1);
@@ -176,7 +176,7 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         if next == self.config {
             return Ok(Answer::unchanged(running, ChangeSummary::default(), begin.elapsed()));
         }
-        match self.commit(&next, origin, comparison).await {
+        match self.commit(&next, origin, change.author, comparison).await {
             Ok((generation, changes, done)) => {
                 self.availability = self.availability.following(&self.config, &next);
                 self.config = next;
@@ -238,6 +238,7 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         &mut self,
         next: &Config,
         origin: String,
+        author: Author,
         comparison: impl Future<Output = Result<Comparison, ChangeError>>,
     ) -> Result<(Generation, ChangeSummary, Vec<StepResult>), ChangeError> {
         let done = self.carry_out(next).await?;
@@ -247,6 +248,7 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             generation: running + 1,
             time: clock::now(),
             origin,
+            author,
             added: changes.added,
             changed: changes.changed,
             removed: changes.removed,
@@ -260,6 +262,8 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         tracing::info!(
             generation = generation.generation,
             origin = generation.origin,
+            author = generation.author.name,
+            from = generation.author.from,
             added = generation.added,
             changed = generation.changed,
             removed = generation.removed,

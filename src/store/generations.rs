@@ -32,6 +32,17 @@ const SEPARATOR: u8 = b'\t';
 /// The number of a generation; 0 is the router with nothing configured, and is never stored.
 pub type Number = u64;
 
+/// Who asks for a change.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Author {
+    /// Who it is: `token NAME`, `certificate NAME`, `uid N`, `zstack`, `first boot`; empty where nobody was asked.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Where the request came from: an address and a port, or `socket`; absent where it came from within.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
 /// What is remembered of a generation besides its document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Generation {
@@ -41,6 +52,9 @@ pub struct Generation {
     pub time: Timestamp,
     /// How it came: `replace`, `patch`, `rollback to N`, `first boot`.
     pub origin: String,
+    /// Who asked for it; nobody is named in generations of older versions.
+    #[serde(default)]
+    pub author: Author,
     /// How many objects were added, changed and removed.
     pub added: usize,
     /// See `added`.
@@ -232,7 +246,16 @@ mod tests {
 
     fn generation(number: Number) -> Generation {
         let time = Timestamp::from_seconds(number);
-        Generation { generation: number, time, origin: "patch".into(), added: 1, changed: 0, removed: 0 }
+        let author = Author::default();
+        Generation {
+            generation: number,
+            time,
+            origin: "patch".into(),
+            author,
+            added: 1,
+            changed: 0,
+            removed: 0,
+        }
     }
 
     async fn append(store: &mut Generations, number: Number, content: Value) {

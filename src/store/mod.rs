@@ -10,6 +10,6 @@ pub mod leases;
 pub mod lock;
 
 pub use backends::BackendFile;
-pub use generations::{Generation, Generations};
+pub use generations::{Author, Generation, Generations};
 pub use journal::{Journal, StoreError};
 pub use lock::StateLock;

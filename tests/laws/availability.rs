@@ -12,7 +12,7 @@ use vrouter::kernel::{Kernel, KernelError, StepResult};
 use vrouter::plan::facts::{Capabilities, Link, Observed, Sysctl, TableSeen};
 use vrouter::plan::{Availability, BackendName, Plan};
 use vrouter::reconcile::{Change, Edit, EngineError, Engines, Handle, Loop, Surroundings};
-use vrouter::store::Generations;
+use vrouter::store::{Author, Generations};
 
 use crate::reconcile::{Manager, block_on};
 use crate::surroundings::{ALL, links};
@@ -94,7 +94,7 @@ impl Router {
     /// Makes a change; what the kernel was asked for it.
     async fn change(&self, edit: Edit) -> String {
         self.plans.lock().unwrap().clear();
-        self.handle.change(Change { edit, if_match: None, dry_run: false }).await.unwrap();
+        self.handle.change(Change::new(edit, Author::default())).await.unwrap();
         self.plans.lock().unwrap().join("")
     }
 

@@ -12,7 +12,7 @@ use vrouter::plan::facts::Link;
 use vrouter::reconcile::{
     Answer, Change, ChangeError, Edit, EngineError, Engines, Handle, Loop, Supervisor, Surroundings,
 };
-use vrouter::store::Generations;
+use vrouter::store::{Author, Generations};
 
 use crate::generate::document;
 use crate::surroundings::{ALL, capabilities, links};
@@ -71,7 +71,7 @@ fn router(folder: &TempDir, kernel: FakeKernel) -> Router {
 }
 
 async fn post(router: &Router, document: Value) -> Result<Answer, ChangeError> {
-    router.handle.change(Change { edit: Edit::Replace(document), if_match: None, dry_run: false }).await
+    router.handle.change(Change::new(Edit::Replace(document), Author::default())).await
 }
 
 /// Runs a test on a thread of its own, with what it needs of a runtime.
@@ -102,7 +102,11 @@ fn a_dry_run_tells_the_steps_and_does_nothing() {
     block_on(async {
         let folder = tempfile::tempdir().unwrap();
         let router = router(&folder, FakeKernel::with_links(links(ALL)));
-        let change = Change { edit: Edit::Replace(example()), if_match: None, dry_run: true };
+        let change = Change {
+            if_match: None,
+            dry_run: true,
+            ..Change::new(Edit::Replace(example()), Author::default())
+        };
         let answer = router.handle.change(change).await.unwrap();
         assert!(
             answer.steps.iter().any(|step| step.step == "address add 10.1.1.1/24 dev eth2"),
@@ -120,8 +124,11 @@ fn a_caller_who_believes_in_another_generation_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let router = router(&folder, FakeKernel::with_links(links(ALL)));
         post(&router, example()).await.unwrap();
-        let change =
-            Change { edit: Edit::Patch(json!({"hostname": "other"})), if_match: Some(7), dry_run: false };
+        let change = Change {
+            if_match: Some(7),
+            dry_run: false,
+            ..Change::new(Edit::Patch(json!({"hostname": "other"})), Author::default())
+        };
         let error = router.handle.change(change).await.unwrap_err();
         assert!(matches!(error, ChangeError::Outdated { expected: 7, current: 1 }));
     });
@@ -196,16 +203,20 @@ fn generations_come_back_after_a_restart_and_by_rollback() {
             let router = router(&folder, FakeKernel::with_links(links(ALL)));
             post(&router, example()).await.unwrap();
             let patch = Edit::Patch(json!({"eips": {"7f0c": null}}));
-            router.handle.change(Change { edit: patch, if_match: Some(1), dry_run: false }).await.unwrap();
+            router
+                .handle
+                .change(Change { if_match: Some(1), dry_run: false, ..Change::new(patch, Author::default()) })
+                .await
+                .unwrap();
         }
         let router = router(&folder, FakeKernel::with_links(links(ALL)));
         assert_eq!(router.handle.published().generation, 2);
         assert!(router.handle.published().config.eips().is_empty());
-        let back = Change { edit: Edit::Rollback(1), if_match: None, dry_run: false };
+        let back = Change::new(Edit::Rollback(1), Author::default());
         assert_eq!(router.handle.change(back).await.unwrap().generation, 3);
         assert_eq!(router.handle.published().config.eips().len(), 1);
         assert_eq!(router.handle.document(2).await.unwrap().unwrap().get("eips"), None);
-        let lost = Change { edit: Edit::Rollback(9), if_match: None, dry_run: false };
+        let lost = Change::new(Edit::Rollback(9), Author::default());
         assert!(matches!(router.handle.change(lost).await.unwrap_err(), ChangeError::Unknown(9)));
         let origins: Vec<_> = router
             .handle
