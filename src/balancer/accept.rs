@@ -4,10 +4,8 @@
 //! finish what they are at, those that wait for a request are closed, and what goes on after the deadline is cut. Called
 //! by `service.rs`.
 
-use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
@@ -129,9 +127,11 @@ impl Listener {
     }
 
     /// It serves this from now on: connections that are there too, with their next request.
-    pub(crate) fn swap(&self, site: Arc<Site>) {
-        self.site.store(site);
-        self.freed.notify_one();
+    pub(crate) fn swap(&self, site: &Arc<Site>) {
+        if !Arc::ptr_eq(&self.site.load(), site) {
+            self.site.store(site.clone());
+            self.freed.notify_one();
+        }
     }
 
     /// Whether it still takes connections; a task that ended, which only a bug can do, takes none.
@@ -262,23 +262,22 @@ async fn accept(listener: Arc<Listener>, socket: TcpListener, own: Arc<Worker>, 
         let occupied = worker.occupy();
         let admitted = listener.admit();
         let entry = admitted.entry.clone();
-        let moved = !Arc::ptr_eq(worker, &own);
-        let task: Pin<Box<dyn Future<Output = ()> + Send>> = if moved {
+        let task = if Arc::ptr_eq(worker, &own) {
+            worker.handle().spawn(async move {
+                let _occupied = occupied;
+                serve(stream, client, admitted).await;
+            })
+        } else {
             // The socket is watched by the runtime that serves it.
             let Ok(stream) = stream.into_std() else { continue };
-            Box::pin(async move {
+            worker.handle().spawn(async move {
                 let _occupied = occupied;
                 if let Ok(stream) = TcpStream::from_std(stream) {
                     serve(stream, client, admitted).await;
                 }
             })
-        } else {
-            Box::pin(async move {
-                let _occupied = occupied;
-                serve(stream, client, admitted).await;
-            })
         };
-        *entry.abort.lock() = Some(worker.handle().spawn(task).abort_handle());
+        *entry.abort.lock() = Some(task.abort_handle());
     }
 }
 
@@ -293,7 +292,7 @@ async fn serve(stream: TcpStream, client: SocketAddrV4, admitted: Admitted) {
     let https = site.config.protocol == BalancerProtocol::Https;
     let ending = Ending { listener: admitted.listener.clone(), entry: admitted.entry.clone() };
     let local = admitted.listener.local;
-    let told = Arc::new(Told::new(*client.ip(), local.port(), https));
+    let told = Told::new(*client.ip(), local.port(), https);
     let visit = Visit { client, local, https, told, ending };
     if site.config.protocol == BalancerProtocol::Tcp {
         drop(visit);

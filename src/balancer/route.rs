@@ -19,6 +19,7 @@ use super::rewrite::{Edits, target};
 use super::rules::{Outcome, Request};
 use super::site::{PoolSite, Site, Visit};
 use super::sticky::Brought;
+use super::told::is_untold;
 use crate::clock;
 
 /// What becomes of a request.
@@ -38,8 +39,8 @@ pub(crate) struct Errand<'a> {
     brought: Option<Brought>,
     /// What the answer's fields are changed by.
     edits: Vec<&'a Edits>,
-    /// Fields of the request that do not stand among its others: what the backend is told of the client.
-    told: Option<Bytes>,
+    /// The host, where the backend is still to be told of the client: those fields do not stand among the others.
+    told: Option<HeaderValue>,
 }
 
 impl Errand<'_> {
@@ -48,9 +49,9 @@ impl Errand<'_> {
         self.brought.as_ref()?.backend.as_ref()
     }
 
-    /// Fields of the request, as text, that do not stand among its others.
-    pub(crate) fn told(&self) -> &[u8] {
-        self.told.as_deref().unwrap_or_default()
+    /// The host to tell the backend of, with the client, where that is still to be done.
+    pub(crate) const fn told(&self) -> Option<&HeaderValue> {
+        self.told.as_ref()
     }
 
     /// A backend takes the request.
@@ -149,10 +150,9 @@ impl Site {
         let mut told = None;
         if self.config.tells_of_client() {
             // Rules may change these fields like all others.
-            if decision.edits.is_empty() {
-                told = visit.told.text(&parts.headers, named.as_ref());
-            }
-            if told.is_none() {
+            if decision.edits.is_empty() && named.is_some() && is_untold(&parts.headers) {
+                told = named;
+            } else {
                 visit.told.tell(&mut parts.headers, named.as_ref());
             }
         }

@@ -210,7 +210,7 @@ impl Service {
                 self.state.lock().listeners.get(&local).filter(|listener| listener.is_running()).cloned();
             match running {
                 Some(listener) => {
-                    listener.swap(site.clone());
+                    listener.swap(site);
                     kept.insert(local, listener);
                 }
                 None => match Open::new(local) {

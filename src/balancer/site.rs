@@ -86,7 +86,7 @@ pub(crate) struct Visit {
     /// Whether it came within TLS.
     pub(crate) https: bool,
     /// What backends are told of it.
-    pub(crate) told: Arc<Told>,
+    pub(crate) told: Told,
     pub(crate) ending: Ending,
 }
 

@@ -1,100 +1,91 @@
 //! What a backend is told of the client: X-Forwarded-For, -Proto, -Port and Forwarded (RFC 7239).
 //!
-//! Made once for a connection, and added to each of its requests: as text where nobody else has a say in these fields,
-//! which is ready but for the first request of each host. Called by whoever carries requests.
+//! Written straight into a request's head where nobody else has a say in these fields, and set among its others where
+//! they are there already or rules may change them. Called by whoever carries requests.
 
 use std::net::Ipv4Addr;
 
-use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use parking_lot::Mutex;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
 /// What is told of one client.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Told {
-    client: HeaderValue,
-    proto: HeaderValue,
-    port: HeaderValue,
-    /// The parts of Forwarded that are the same for all requests.
-    element: String,
-    /// The text for the host that was asked for last.
-    last: Mutex<Option<(HeaderValue, Bytes)>>,
+    client: Ipv4Addr,
+    port: u16,
+    proto: &'static str,
 }
 
 impl Told {
     /// Of a client that came to `port`, by https where `secure`.
     #[must_use]
-    pub fn new(client: Ipv4Addr, port: u16, secure: bool) -> Self {
-        let proto = if secure { "https" } else { "http" };
-        let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"));
-        Self {
-            client: value(client.to_string()),
-            proto: HeaderValue::from_static(proto),
-            port: HeaderValue::from(port),
-            element: format!("for={client};proto={proto}"),
-            last: Mutex::default(),
-        }
+    pub const fn new(client: Ipv4Addr, port: u16, secure: bool) -> Self {
+        Self { client, port, proto: if secure { "https" } else { "http" } }
     }
 
-    /// The fields as they stand in a head; nothing where the request has one of them already, or no host.
-    #[must_use]
-    pub fn text(&self, headers: &HeaderMap, host: Option<&HeaderValue>) -> Option<Bytes> {
-        let host = host?;
-        if headers.keys().any(is_told) {
-            return None;
-        }
-        let mut last = self.last.lock();
-        if let Some((_, text)) = last.as_ref().filter(|(known, _)| known == host) {
-            return Some(text.clone());
-        }
-        let mut fields = HeaderMap::new();
-        self.tell(&mut fields, Some(host));
-        let mut text = BytesMut::with_capacity(192);
-        for (name, value) in &fields {
-            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-                text.put_slice(part);
-            }
-        }
-        let text = text.freeze();
-        // What is kept must not hold on to the whole head that the host stood in.
-        let host = HeaderValue::from_bytes(host.as_bytes()).ok()?;
-        *last = Some((host, text.clone()));
-        Some(text)
+    /// Writes the fields as they stand in a head. `host` is what the client asked for, as it was sent.
+    pub fn write(&self, host: &[u8], out: &mut impl FnMut(&[u8])) {
+        out(b"x-forwarded-for: ");
+        dotted(self.client, out);
+        out(b"\r\nx-forwarded-proto: ");
+        out(self.proto.as_bytes());
+        out(b"\r\nx-forwarded-port: ");
+        out(itoa::Buffer::new().format(self.port).as_bytes());
+        out(b"\r\nforwarded: ");
+        self.element(Some(host), out);
+        out(b"\r\n");
     }
 
     /// Adds it to a request. Addresses stand behind those that were there; scheme and port in place of what was there,
     /// since only the nearest balancer knows them. `host` is what the client asked for, as it was sent.
     pub fn tell(&self, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
-        let client = match joined(headers, &FOR) {
-            Some(mut before) => {
-                before.extend_from_slice(self.client.as_bytes());
-                HeaderValue::try_from(before).unwrap_or_else(|_| self.client.clone())
-            }
-            None => self.client.clone(),
-        };
-        headers.insert(FOR, client);
-        headers.insert(PROTO, self.proto.clone());
-        headers.insert(PORT, self.port.clone());
+        let mut client = joined(headers, &FOR).unwrap_or_default();
+        dotted(self.client, &mut |text| client.extend_from_slice(text));
         let before = joined(headers, &http::header::FORWARDED).filter(|before| is_closed(before));
         let mut forwarded = before.unwrap_or_default();
-        forwarded.extend_from_slice(self.element.as_bytes());
-        if let Some(host) = host {
-            forwarded.extend_from_slice(b";host=");
-            push_value(&mut forwarded, host.as_bytes());
+        self.element(host.map(HeaderValue::as_bytes), &mut |text| forwarded.extend_from_slice(text));
+        for (name, value) in [(FOR, client), (http::header::FORWARDED, forwarded)] {
+            // It is made of what was valid before.
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
         }
-        if let Ok(value) = HeaderValue::try_from(forwarded) {
-            headers.insert(http::header::FORWARDED, value);
+        headers.insert(PROTO, HeaderValue::from_static(self.proto));
+        headers.insert(PORT, HeaderValue::from(self.port));
+    }
+
+    /// The element of Forwarded that is ours.
+    fn element(&self, host: Option<&[u8]>, out: &mut impl FnMut(&[u8])) {
+        out(b"for=");
+        dotted(self.client, out);
+        out(b";proto=");
+        out(self.proto.as_bytes());
+        if let Some(host) = host {
+            out(b";host=");
+            write_value(host, out);
         }
     }
 }
 
-/// Whether it is one of the fields by which backends are told.
-fn is_told(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "forwarded" | "x-forwarded-for" | "x-forwarded-port" | "x-forwarded-proto")
+/// Whether a request has none of the fields by which backends are told.
+#[must_use]
+pub fn is_untold(headers: &HeaderMap) -> bool {
+    !headers.keys().any(|name| {
+        matches!(name.as_str(), "forwarded" | "x-forwarded-for" | "x-forwarded-port" | "x-forwarded-proto")
+    })
+}
+
+/// Writes an address without a formatter: it is in every request.
+fn dotted(address: Ipv4Addr, out: &mut impl FnMut(&[u8])) {
+    for (index, octet) in address.octets().into_iter().enumerate() {
+        if index > 0 {
+            out(b".");
+        }
+        out(itoa::Buffer::new().format(octet).as_bytes());
+    }
 }
 
 /// The values of a field as one list, ready for one more. Nothing where there is none.
@@ -121,21 +112,20 @@ fn is_closed(list: &[u8]) -> bool {
     !quoted
 }
 
-/// Adds a value as a token where it is one, or within quotes (RFC 7239 section 4).
-fn push_value(out: &mut Vec<u8>, value: &[u8]) {
+/// Writes a value as a token where it is one, or within quotes (RFC 7239 section 4).
+fn write_value(value: &[u8], out: &mut impl FnMut(&[u8])) {
     let token = |octet: &u8| octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(octet);
     if !value.is_empty() && value.iter().all(token) {
-        out.extend_from_slice(value);
-        return;
+        return out(value);
     }
-    out.push(b'"');
-    for &octet in value {
+    out(b"\"");
+    for octet in value {
         if matches!(octet, b'"' | b'\\') {
-            out.push(b'\\');
+            out(b"\\");
         }
-        out.push(octet);
+        out(std::slice::from_ref(octet));
     }
-    out.push(b'"');
+    out(b"\"");
 }
 
 #[cfg(test)]
@@ -176,22 +166,26 @@ mod tests {
     }
 
     #[test]
-    fn the_text_says_what_the_fields_say() {
-        let told = Told::new(Ipv4Addr::new(192, 0, 2, 7), 80, false);
-        for host in ["demo.local", "demo.local:8080", "demo.local"] {
+    fn what_is_written_says_what_the_fields_say() {
+        let told = Told::new(Ipv4Addr::new(192, 0, 2, 107), 80, false);
+        for host in ["demo.local", "demo.local:8080", "a\"b"] {
             let host = HeaderValue::try_from(host).unwrap();
             let mut fields = HeaderMap::new();
             told.tell(&mut fields, Some(&host));
-            let text = told.text(&HeaderMap::new(), Some(&host)).unwrap();
-            let lines: Vec<_> = std::str::from_utf8(&text).unwrap().lines().map(str::to_owned).collect();
+            let mut text = Vec::new();
+            told.write(host.as_bytes(), &mut |more| text.extend_from_slice(more));
+            let mut lines: Vec<_> = std::str::from_utf8(&text).unwrap().lines().map(str::to_owned).collect();
             let expected = fields.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
-            assert_eq!(lines, expected.collect::<Vec<_>>());
+            let mut expected: Vec<_> = expected.collect();
+            expected.sort();
+            lines.sort();
+            assert_eq!(lines, expected);
             assert_eq!(lines.len(), 4);
         }
         for name in [FOR, PROTO, PORT, http::header::FORWARDED] {
-            let before = HeaderMap::from_iter([(name, HeaderValue::from_static("x"))]);
-            assert_eq!(told.text(&before, Some(&HeaderValue::from_static("demo.local"))), None);
+            assert!(!is_untold(&HeaderMap::from_iter([(name, HeaderValue::from_static("x"))])));
         }
+        assert!(is_untold(&HeaderMap::new()));
     }
 
     #[test]

@@ -236,7 +236,9 @@ impl Exchange<'_> {
                 out.field(name, value);
             }
         }
-        out.text(self.errand.told());
+        if let Some(host) = self.errand.told() {
+            self.visit.told.write(host.as_bytes(), &mut |text| out.text(text));
+        }
         if let Some(protocol) = &connection.upgrade {
             out.text(b"connection: upgrade\r\n");
             out.field(&UPGRADE, protocol);
