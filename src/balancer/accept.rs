@@ -26,6 +26,7 @@ use super::http::{connection, io::Io, stream};
 use super::relay;
 use super::site::{Site, Visit};
 use super::tcp::Tcp;
+use super::tls::ListenerTls;
 use super::told::Told;
 use super::worker::{Worker, least_busy};
 use crate::config::load_balancer::BalancerProtocol;
@@ -297,12 +298,24 @@ async fn serve(stream: TcpStream, client: SocketAddrV4, admitted: Admitted) {
     if site.config.protocol == BalancerProtocol::Tcp {
         drop(visit);
         // Whoever cuts it ends the task.
-        return relay::serve(stream, (client, local), &Tcp(site), std::future::pending()).await;
+        let relayed = Tcp(site);
+        let relay = relay::serve(stream, (client, local), &relayed, std::future::pending());
+        // Apart, as below.
+        return Box::pin(relay).await;
     }
-    let (tls, patience) = (site.tls.clone(), site.times.client_header);
+    let tls = site.tls.clone();
+    let patience = site.times.client_header;
     // A connection outlives many sites and keeps none of them.
     drop(site);
-    let Some(tls) = tls else { return connection::serve(Io::Plain(stream), visit).await };
+    match tls {
+        None => connection::serve(Io::Plain(stream), visit).await,
+        // Apart, so that who speaks no TLS needs no room for it.
+        Some(tls) => Box::pin(secure(stream, tls, patience, visit, &admitted.tally)).await,
+    }
+}
+
+/// Serves a connection within TLS.
+async fn secure(stream: TcpStream, tls: Arc<ListenerTls>, patience: Duration, visit: Visit, tally: &Tally) {
     let handshake = TlsAcceptor::from(tls.config().clone()).accept(stream);
     drop(tls);
     match tokio::time::timeout(patience, handshake).await {
@@ -315,6 +328,6 @@ async fn serve(stream: TcpStream, client: SocketAddrV4, admitted: Admitted) {
                 connection::serve(io, visit).await;
             }
         }
-        _ => admitted.tally.turned_away(),
+        _ => tally.turned_away(),
     }
 }

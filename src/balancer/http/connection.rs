@@ -78,8 +78,8 @@ pub(crate) async fn serve(io: Io, visit: Visit) {
     let mut parts = http::Request::new(()).into_parts().0;
     let mut first = true;
     loop {
-        parts.headers.clear();
-        // It holds on to the octets of the head.
+        // A connection that waits holds neither room for fields nor the octets of its last head.
+        spare::give_fields(std::mem::take(&mut parts.headers));
         parts.uri = Uri::default();
         match client.next(&mut parts, &visit, &mut timer, first).await {
             Ok((framing, site)) => {
@@ -162,6 +162,7 @@ impl Http1 {
         // What is not understood is answered as if it were HTTP/1.1.
         self.version = Version::HTTP_11;
         self.head_only = false;
+        parts.headers = spare::fields();
         let framing = head::read(&head, parts, &site.limits).map_err(Nothing::Refused)?;
         self.version = parts.version;
         self.head_only = parts.method == Method::HEAD;
