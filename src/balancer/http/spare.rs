@@ -30,7 +30,7 @@ pub(super) fn fields() -> HeaderMap {
 /// Keeps the room of a map that nobody needs any more.
 pub(super) fn give_fields(mut fields: HeaderMap) {
     MAPS.with_borrow_mut(|spares| {
-        if spares.len() < SPARE && fields.capacity() <= FIELDS {
+        if spares.len() < SPARE && (1..=FIELDS).contains(&fields.capacity()) {
             fields.clear();
             spares.push(fields);
         }
