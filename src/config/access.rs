@@ -21,6 +21,7 @@ use super::load_balancer::LoadBalancer;
 use super::mac::MacAddress;
 use super::name::Hostname;
 use super::port_forward::PortForward;
+use super::qos::Qos;
 use super::route::Route;
 use super::snat::Snat;
 
@@ -71,6 +72,12 @@ impl Config {
     #[must_use]
     pub const fn port_forwards(&self) -> &Collection<PortForward> {
         &self.parts.port_forwards
+    }
+
+    /// How fast public addresses may be reached and may send, by id.
+    #[must_use]
+    pub const fn qos(&self) -> &Collection<Qos> {
+        &self.parts.qos
     }
 
     /// What may pass.

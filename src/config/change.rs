@@ -81,6 +81,7 @@ pub fn changes(before: &Config, after: &Config) -> Changes {
     found.collection(&["snat"], before.snat(), after.snat());
     found.collection(&["eips"], before.eips(), after.eips());
     found.collection(&["port_forwards"], before.port_forwards(), after.port_forwards());
+    found.collection(&["qos"], before.qos(), after.qos());
     let (old, new) = (before.firewall(), after.firewall());
     found.member(&["firewall", "defaults"], Some(render(&old.defaults)), Some(render(&new.defaults)));
     found.collection(&["firewall", "rules"], &old.rules, &new.rules);

@@ -25,6 +25,7 @@ use super::layout::{self, Layout};
 use super::load_balancer::LoadBalancer;
 use super::name::Hostname;
 use super::port_forward::PortForward;
+use super::qos::Qos;
 use super::route::Route;
 use super::snat::Snat;
 use super::wire;
@@ -49,6 +50,7 @@ pub(super) struct Parts {
     pub(super) snat: Collection<Snat>,
     pub(super) eips: Collection<Eip>,
     pub(super) port_forwards: Collection<PortForward>,
+    pub(super) qos: Collection<Qos>,
     pub(super) firewall: Firewall,
     pub(super) certificates: Collection<Certificate>,
     pub(super) load_balancers: Collection<LoadBalancer>,
@@ -61,7 +63,7 @@ impl PartialEq for Config {
 }
 
 /// The members of the document.
-const MEMBERS: [&str; 12] = [
+const MEMBERS: [&str; 13] = [
     "version",
     "hostname",
     "interfaces",
@@ -71,6 +73,7 @@ const MEMBERS: [&str; 12] = [
     "snat",
     "eips",
     "port_forwards",
+    "qos",
     "firewall",
     "certificates",
     "load_balancers",
@@ -125,6 +128,7 @@ impl Config {
                 &at("port_forwards"),
                 &mut faults,
             ),
+            qos: collection(&old.qos, edit.take("qos"), &at("qos"), &mut faults),
             firewall: match edit.take("firewall") {
                 None => old.firewall.clone(),
                 Some(edit) if edit.removes() => Firewall::default(),
@@ -206,6 +210,7 @@ impl Config {
         for (id, forward) in changed(&known.parts.port_forwards, &parts.port_forwards) {
             check::check_port_forward(id, forward, context, faults);
         }
+        check::check_qos(&parts.qos, context, faults);
         for (id, rule) in changed(&known.parts.firewall.rules, &parts.firewall.rules) {
             check::check_rule(id, rule, context, faults);
         }
@@ -249,6 +254,7 @@ impl Config {
             snat,
             eips,
             port_forwards,
+            qos,
             firewall,
             certificates,
             load_balancers,
@@ -263,6 +269,7 @@ impl Config {
             snat: wires(snat),
             eips: wires(eips),
             port_forwards: wires(port_forwards),
+            qos: wires(qos),
             firewall: firewall.into(),
             certificates: certificates
                 .iter()

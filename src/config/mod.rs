@@ -29,6 +29,7 @@ pub mod net;
 pub mod pool;
 mod port;
 pub mod port_forward;
+pub mod qos;
 pub mod route;
 pub mod snat;
 pub mod status_code;

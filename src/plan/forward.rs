@@ -34,7 +34,9 @@ pub(super) fn lower(target: &Target, ruleset: &mut Ruleset) {
 fn flowtable(target: &Target, ruleset: &mut Ruleset) {
     let forwards = |place: &Place<'_>| place.zone.public || place.zone.has_guests();
     let devices: BTreeSet<Name> = target.places().filter(forwards).map(|place| place.device()).collect();
-    if target.surroundings.capabilities.flowtable && devices.len() > 1 {
+    // What a flowtable carries passes nobody who could bound it.
+    let bounded = !target.config.qos().is_empty();
+    if target.surroundings.capabilities.flowtable && devices.len() > 1 && !bounded {
         ruleset.flowtable = Some(Flowtable { name: names::FLOWTABLE.into(), devices });
     }
 }

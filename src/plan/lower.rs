@@ -11,7 +11,7 @@ use super::facts::{Chain, Facts, Hook, HookPoint, Name, Policy, Rule, Ruleset, S
 use super::load_balancer::Stated;
 use super::target::Target;
 use super::{
-    eip, firewall, forward, input, interface, load_balancer, mark, mss, names, port_forward, route, snat,
+    eip, firewall, forward, input, interface, load_balancer, mark, mss, names, port_forward, qos, route, snat,
 };
 use crate::config::Config;
 
@@ -48,6 +48,7 @@ fn stands_where(earlier: &Target, target: &Target) -> bool {
         && old.interfaces() == new.interfaces()
         && old.routes() == new.routes()
         && old.snat() == new.snat()
+        && old.qos() == new.qos()
         && interfaces(old) == interfaces(new)
         && earlier.surroundings == target.surroundings
 }
@@ -67,6 +68,7 @@ fn few(target: &Target) -> Facts {
     mark::lower(target, &mut ruleset);
     snat::lower(target, &mut ruleset, &mut facts);
     mss::lower(target, &mut ruleset);
+    qos::lower(target, &mut ruleset);
     forward::lower(target, &mut ruleset);
     input::lower(target, &mut ruleset);
     facts.ruleset = Some(ruleset);
@@ -117,12 +119,16 @@ impl Ruleset {
 pub(super) mod priority {
     /// Where packets are marked.
     pub(in crate::plan) const MANGLE: i32 = -150;
+    /// Before anything looks at them.
+    pub(in crate::plan) const BEFORE_MANGLE: i32 = MANGLE - 10;
     /// Where destinations are translated.
     pub(in crate::plan) const DSTNAT: i32 = -100;
     /// Where packets are judged.
     pub(in crate::plan) const FILTER: i32 = 0;
     /// Where sources are translated.
     pub(in crate::plan) const SRCNAT: i32 = 100;
+    /// Where they are.
+    pub(in crate::plan) const AFTER_SRCNAT: i32 = SRCNAT + 10;
 }
 
 /// Adds the chain that translates destinations: balancers, EIPs, then forwarded ports.

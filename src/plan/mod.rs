@@ -20,6 +20,7 @@ mod mss;
 mod names;
 mod own;
 mod port_forward;
+mod qos;
 mod ranges;
 mod route;
 mod sides;

@@ -71,6 +71,21 @@ pub(super) const INPUT: &str = "input";
 /// Judges what the router sends.
 pub(super) const OUTPUT: &str = "output";
 
+/// Bounds what comes in for public addresses.
+pub(super) const QOS_INGRESS: &str = "qos_ingress";
+/// Bounds what goes out from them.
+pub(super) const QOS_EGRESS: &str = "qos_egress";
+
+/// Public addresses that are bounded in a direction, to the chain of each.
+pub(super) fn qos_addresses(direction: &str) -> Name {
+    format!("{direction}_addresses").into()
+}
+
+/// Bounds one port of an address in a direction.
+pub(super) fn qos(direction: &str, id: &Id) -> Name {
+    format!("{direction}_of_{id}").into()
+}
+
 /// Targets of the EIPs of a public interface to their public addresses.
 pub(super) fn eip_sources(interface: &Id) -> Name {
     format!("eip_sources_{interface}").into()

@@ -47,7 +47,7 @@ pub(crate) fn edit() -> impl Strategy<Value = Value> {
         prop::collection::btree_map("[a-e]", change, 0..4).prop_map(|map| json!(map))
     };
     let balancer = balancer_edit();
-    (member(eip.boxed()), member(forward.boxed()), member(host.boxed()), balancer, 0u8..8).prop_map(
+    (member(eip.boxed()), member(forward.boxed()), member(host.boxed()), balancer, 0u8..10).prop_map(
         |(eips, forwards, hosts, balancers, which)| {
             let mut patch = Map::new();
             patch.insert("eips".into(), eips);
@@ -64,6 +64,12 @@ pub(crate) fn edit() -> impl Strategy<Value = Value> {
                     json!({"r": {"destination": "10.9.0.0/16", "via": "10.1.1.250"}}),
                 ),
                 5 => patch.insert("dhcp".into(), json!({"guest": {"lease_seconds": 60}})),
+                6 => patch.insert(
+                    "qos".into(),
+                    json!({"a": {"address": "203.0.113.110", "ingress_bits_per_second": 8000},
+                           "b": {"address": "203.0.113.110", "port": 80, "egress_bits_per_second": 9000}}),
+                ),
+                7 => patch.insert("qos".into(), Value::Null),
                 _ => None,
             };
             Value::Object(patch)

@@ -14,6 +14,7 @@ mod must_show;
 mod openapi;
 mod packets;
 mod picture;
+mod qos;
 mod router;
 mod storm;
 mod traffic;

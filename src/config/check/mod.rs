@@ -9,6 +9,7 @@ mod firewall;
 mod interface;
 mod load_balancer;
 mod nat;
+mod qos;
 mod route;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ pub(super) use firewall::check_rule;
 pub(super) use interface::check_interfaces;
 pub(super) use load_balancer::check_load_balancer;
 pub(super) use nat::{check_eip, check_port_forward, check_snat};
+pub(super) use qos::check_qos;
 pub(super) use route::check_routes;
 
 use super::edit::Collection;

@@ -13,6 +13,7 @@ mod interface;
 mod load_balancer;
 mod pool;
 mod port_forward;
+mod qos;
 mod route;
 mod snat;
 mod tls;
@@ -35,6 +36,7 @@ pub use load_balancer::{
 };
 pub use pool::{Backend, BackendTls, HealthCheck, HealthCheckType, Outlier, Pool, Queue};
 pub use port_forward::{PortForward, Transport};
+pub use qos::Qos;
 pub use route::Route;
 pub use snat::Snat;
 pub use tls::{Alpn, CipherPolicy, ClientCertificates, ClientVerification, Tls, TlsVersion};
@@ -86,6 +88,10 @@ pub struct Document {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
     pub port_forwards: BTreeMap<Id, PortForward>,
+    /// How fast public addresses may be reached and may send.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
+    pub qos: BTreeMap<Id, Qos>,
     /// What may pass.
     #[serde(skip_serializing_if = "Firewall::is_default")]
     #[schemars(default)]

@@ -185,6 +185,11 @@ fn other_expression(operation: &Operation<'_>) -> Expressions {
                 u32_be(5, 0),
             ],
         ),
+        // The same with NFT_LIMIT_PKT_BYTES and NFT_LIMIT_F_INV
+        Operation::RateOver { octets_per_second, burst } => other(
+            "limit",
+            vec![u64_be(1, *octets_per_second), u64_be(2, 1), u32_be(3, *burst), u32_be(4, 1), u32_be(5, 1)],
+        ),
         // NFTA_COUNTER_BYTES, NFTA_COUNTER_PACKETS
         Operation::Counter => other("counter", vec![u64_be(1, 0), u64_be(2, 0)]),
         // NFTA_RT_DREG, NFTA_RT_KEY (NFT_RT_TCPMSS)

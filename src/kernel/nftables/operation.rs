@@ -53,6 +53,8 @@ pub(super) enum Operation<'a> {
     Log { group: u16, prefix: &'a str },
     /// Goes on for so many packets a second only.
     Limit { per_second: u32, burst: u32 },
+    /// Goes on for what is beyond so many octets a second.
+    RateOver { octets_per_second: u64, burst: u32 },
     /// Counts.
     Counter,
     /// Loads the largest segment that the route takes.
@@ -127,7 +129,9 @@ const IPPROTO_TCP: u8 = 6;
 /// Where the addresses are in an IPv4 header.
 pub(super) const SOURCE: u32 = 12;
 pub(super) const DESTINATION: u32 = 16;
-/// Where the destination port is in a TCP or UDP header.
+/// Where the source port is in a TCP or UDP header.
+const SOURCE_PORT: u32 = 0;
+/// Where the destination port is.
 pub(super) const PORT: u32 = 2;
 /// Where the flags are in a TCP header, and two of them.
 const TCP_FLAGS: u32 = 13;
@@ -182,6 +186,10 @@ impl<'a> Builder<'a> {
                 self.transport(PORT, 2);
                 self.equals(port.to_be_bytes().to_vec());
             }
+            Statement::SourcePort(port) => {
+                self.transport(SOURCE_PORT, 2);
+                self.equals(port.to_be_bytes().to_vec());
+            }
             Statement::DestinationPortIn(set) => {
                 self.transport(PORT, 2);
                 self.push(Operation::Lookup { set: set.as_str(), result: None });
@@ -193,6 +201,12 @@ impl<'a> Builder<'a> {
                 self.transport(TCP_FLAGS, 1);
                 self.push(Operation::Mask(vec![SYN | RST]));
                 self.equals(vec![SYN]);
+            }
+            Statement::JudgeByDestination(map) => {
+                self.look_up_address(DESTINATION, map.as_str(), Some(LookupResult::Verdict));
+            }
+            Statement::JudgeBySource(map) => {
+                self.look_up_address(SOURCE, map.as_str(), Some(LookupResult::Verdict));
             }
             Statement::DestinationEndpointIn(set) => {
                 self.destination_endpoint(Register::First);
@@ -207,6 +221,9 @@ impl<'a> Builder<'a> {
             Statement::Counter => self.push(Operation::Counter),
             Statement::Limit { per_second, burst } => {
                 self.push(Operation::Limit { per_second: *per_second, burst: *burst });
+            }
+            Statement::RateOver { octets_per_second, burst } => {
+                self.push(Operation::RateOver { octets_per_second: *octets_per_second, burst: *burst });
             }
             Statement::Log { group, prefix } => self.push(Operation::Log { group: *group, prefix }),
             Statement::ClampMss => {

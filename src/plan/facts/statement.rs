@@ -31,6 +31,8 @@ pub enum Statement {
     DestinationIn(Name),
     /// `th dport 53`.
     DestinationPort(u16),
+    /// `th sport 53`.
+    SourcePort(u16),
     /// `th dport @set` of port ranges.
     DestinationPortIn(Name),
     /// `icmp type 8`.
@@ -69,6 +71,13 @@ pub enum Statement {
         /// How many at once.
         burst: u32,
     },
+    /// `limit rate over N bytes/second burst B bytes`.
+    RateOver {
+        /// Octets per second.
+        octets_per_second: u64,
+        /// How many at once.
+        burst: u32,
+    },
     /// `log group G prefix "…"`.
     Log {
         /// The group that listens.
@@ -100,6 +109,10 @@ pub enum Statement {
     Masquerade,
     /// `ct original ip daddr vmap @map`.
     JudgeByOriginalDestination(Name),
+    /// `ip daddr vmap @map`.
+    JudgeByDestination(Name),
+    /// `ip saddr vmap @map`.
+    JudgeBySource(Name),
     /// `ip daddr . meta l4proto . th dport vmap @map`.
     JudgeByDestinationEndpoint(Name),
     /// `ct count over N`: of the connections that came by here, more than so many are there.

@@ -203,6 +203,7 @@ impl Display for Statement {
             Self::SourceNotIn(set) => write!(f, "ip saddr != @{set}"),
             Self::DestinationIn(set) => write!(f, "ip daddr @{set}"),
             Self::DestinationPort(port) => write!(f, "th dport {port}"),
+            Self::SourcePort(port) => write!(f, "th sport {port}"),
             Self::DestinationPortIn(set) => write!(f, "th dport @{set}"),
             Self::IcmpType(number) => write!(f, "icmp type {number}"),
             Self::IcmpCode(number) => write!(f, "icmp code {number}"),
@@ -220,6 +221,9 @@ impl Display for Statement {
             Self::Limit { per_second, burst } => {
                 write!(f, "limit rate {per_second}/second burst {burst} packets")
             }
+            Self::RateOver { octets_per_second, burst } => {
+                write!(f, "limit rate over {octets_per_second} bytes/second burst {burst} bytes")
+            }
             Self::Log { group, prefix } => write!(f, "log prefix \"{prefix}\" group {group}"),
             Self::SetConntrackMark(mark) => write!(f, "ct mark set {mark:#010x}"),
             Self::SetConntrackMarkBySource(map) => write!(f, "ct mark set ip saddr map @{map}"),
@@ -234,6 +238,8 @@ impl Display for Statement {
             Self::SnatTo(address) => write!(f, "snat ip to {address}"),
             Self::Masquerade => f.write_str("masquerade"),
             Self::JudgeByOriginalDestination(map) => write!(f, "ct original ip daddr vmap @{map}"),
+            Self::JudgeByDestination(map) => write!(f, "ip daddr vmap @{map}"),
+            Self::JudgeBySource(map) => write!(f, "ip saddr vmap @{map}"),
             Self::JudgeByDestinationEndpoint(map) => write!(f, "{ENDPOINT} vmap @{map}"),
             Self::ConnectionsOver(count) => write!(f, "ct count over {count}"),
             Self::DnatBySlot { pick, slots, map, sticky: None } => {
