@@ -114,6 +114,45 @@ fn parse_uptime(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(text.split_whitespace().next()?.parse().ok()?).ok()
 }
 
+/// A moment that another run of the process, or of the machine, can tell its age of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The wall clock.
+    pub time: Timestamp,
+    /// Which run of the machine this is (random(4): `boot_id`); empty where the kernel does not say.
+    pub boot: String,
+    /// How long it had run, in milliseconds.
+    pub uptime_ms: u64,
+}
+
+/// The moment that is now.
+#[must_use]
+pub fn mark() -> Mark {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let uptime_ms = u64::try_from(uptime().as_millis()).unwrap_or(u64::MAX);
+    Mark { time: now(), boot: boot.trim().to_owned(), uptime_ms }
+}
+
+impl Mark {
+    /// How long ago this was, at least; nothing where the clocks do not tell. Within one run of the machine nobody can set
+    /// the clock that is asked; over several it is the wall clock, which is believed unless it goes backwards.
+    #[must_use]
+    pub fn age(&self, now: &Self) -> Option<Duration> {
+        if self.boot.is_empty() || self.uptime_ms == u64::MAX {
+            return None;
+        }
+        let gone = if self.boot == now.boot {
+            now.uptime_ms.checked_sub(self.uptime_ms)?
+        } else if now.time >= self.time {
+            // Whole seconds were cut off.
+            now.time.since(self.time).saturating_add(1).saturating_mul(1000).max(now.uptime_ms)
+        } else {
+            return None;
+        };
+        Some(Duration::from_millis(gone))
+    }
+}
+
 /// A random number that others cannot guess, from the kernel.
 ///
 /// # Errors
@@ -134,6 +173,25 @@ mod tests {
         assert_eq!(parse_uptime("350735.47 234388.90\n"), Some(Duration::from_millis(350_735_470)));
         assert_eq!((parse_uptime(""), parse_uptime("-1 0"), parse_uptime("x")), (None, None, None));
         assert!(uptime() > Duration::ZERO);
+    }
+
+    #[test]
+    fn the_age_of_a_mark_is_never_told_too_small() {
+        let mark = |seconds, boot: &str, uptime_ms| Mark {
+            time: Timestamp::from_seconds(seconds),
+            boot: boot.to_owned(),
+            uptime_ms,
+        };
+        let then = mark(1000, "a", 5000);
+        let age = |now: Mark| then.age(&now).map(|age| age.as_millis());
+        assert_eq!(age(mark(1, "a", 7500)), Some(2500), "whatever the wall clock was set to");
+        assert_eq!(age(mark(1000, "a", 4999)), None, "that cannot be");
+        assert_eq!(age(mark(1010, "b", 3000)), Some(11_000));
+        assert_eq!(age(mark(1001, "b", 60_000)), Some(60_000), "the machine runs for longer already");
+        assert_eq!(age(mark(999, "b", 1)), None, "the wall clock went backwards");
+        assert_eq!(mark(1000, "", 5000).age(&mark(2000, "", 6000)), None);
+        let now = super::mark();
+        assert!(!now.boot.is_empty() && now.age(&super::mark()).unwrap() < Duration::from_secs(5));
     }
 
     #[test]

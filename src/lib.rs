@@ -14,6 +14,7 @@
 //! - [`config`]: bytes become a valid, normalised `Config`, or a list of every fault. Pure.
 //! - [`plan`]: what the kernel should be, less what it is. Pure.
 //! - [`kernel`]: the only writer to the kernel; it reads back what came of it.
+//! - [`trace`]: what becomes of a packet, and who decides it. Pure.
 //! - [`dhcp`]: addresses for the guests, by the configuration and by leases.
 //! - [`dns`]: names for the guests, by itself or by asking forwarders.
 //! - [`balancer`]: connections and requests shared among backends.
@@ -25,11 +26,11 @@
 //! - [`store`]: what must outlive power.
 //! - [`merge_patch`]: RFC 7396.
 //! - [`clock`]: time and chance, handed to everything that decides.
+//! - [`zstack`]: ZStack's commands as changes of the one configuration.
 //! - [`cli`]: the operator's command line, which speaks with the router as any client does.
 //!
 //! The same noun has the same file name in every room: `config/eip.rs` is what an EIP is, `plan/eip.rs` how it
-//! becomes kernel facts. The ZStack personality and the host's `pool` have their places beside these rooms and are not
-//! built yet.
+//! becomes kernel facts. The host's `pool` has its place beside these rooms and is not built yet.
 
 #[cfg(feature = "router")]
 pub mod api;
@@ -63,3 +64,7 @@ pub mod reconcile;
 pub mod status;
 #[cfg(feature = "router")]
 pub mod store;
+#[cfg(feature = "router")]
+pub mod trace;
+#[cfg(feature = "router")]
+pub mod zstack;

@@ -91,6 +91,11 @@ http_status() {
         --write-out '%{http_code} %{redirect_url}' "${@:2}"
 }
 
+# answers STATION URL: whether anything answers there, be it a refusal.
+answers() {
+    inside "$1" curl --silent --show-error --max-time "$SILENCE" --output /dev/null "$2"
+}
+
 # datagram STATION ADDRESS:PORT: sends one and prints the answer.
 datagram() {
     inside "$1" socat -T "$SILENCE" - "UDP:$2" <<<hello
@@ -101,7 +106,7 @@ api() {
     local body=() type=application/json
     [[ $1 != PATCH ]] || type=application/merge-patch+json
     [[ -z ${3:-} ]] || body=(--header "Content-Type: $type" --data-binary "@$3")
-    inside operator curl --silent --show-error --max-time 30 --request "$1" "${body[@]}" "$API$2"
+    inside operator curl --silent --show-error --max-time 30 --oauth2-bearer "$VM_TOKEN" --request "$1" "${body[@]}" "$API$2"
 }
 
 # api_answers: whether the router can be asked.
@@ -151,7 +156,7 @@ demo_services() {
     shows '198.51.100.5:8080 is port 80 of web2' 'web2 answers 198\.51\.100\.1' http internet http://198.51.100.5:8080/
     shows '198.51.100.5:9003/udp is web2' 'web2 answers 198\.51\.100\.1' datagram internet 198.51.100.5:9003
     refuses 'port 8443 of the EIP is not opened' http internet http://198.51.100.7:8443/
-    refuses 'the API does not answer there' http internet http://198.51.100.5:7270/v1/status
+    refuses 'the API does not answer there' answers internet http://198.51.100.5:7270/v1/status
 
     chapter 'Load balancers at 198.51.100.8'
     shows 'port 8000 is web1, by the kernel' 'web1 answers 198\.51\.100\.1' http internet http://198.51.100.8:8000/
@@ -167,8 +172,8 @@ demo_services() {
     shows 'visitor reaches the EIP of its neighbour' 'web1 answers' http visitor http://198.51.100.7/
     shows 'web1 reaches its own EIP' 'web1 answers' http web1 http://198.51.100.7/
     shows 'visitor reaches the port forward' 'web2 answers' http visitor http://198.51.100.5:8080/
-    refuses 'guests do not reach the API' http visitor http://10.1.1.1:7270/v1/status
-    refuses 'not at its management address either' http visitor "$API/v1/status"
+    refuses 'guests do not reach the API' answers visitor http://10.1.1.1:7270/v1/status
+    refuses 'not at its management address either' answers visitor "$API/v1/status"
 
     chapter 'A change while it runs (PATCH of a firewall rule and a backend)'
     shows 'opening port 8443, disabling web1' '"generation": ?[0-9]+' api PATCH /v1/config "$IMAGE_DIR/demo-patch.json"

@@ -9,8 +9,14 @@ VM_ACCELERATOR=tcg
 VM_DATA=
 # A file with the first configuration; empty: the machine gets none.
 VM_CONFIG=
+# The token that the machine takes from the lab's operator; empty: it is given none, and its API stays on its loopback.
+VM_TOKEN=$(od -An -tx1 -N16 /dev/urandom | tr -d ' \n')
+# vrctl asks with it.
+export VROUTER_TOKEN=$VM_TOKEN
 # More words for the kernel.
 VM_APPEND=
+# A socket by which a host speaks to the machine as ZStack's do, over virtio-serial; empty: there is none.
+VM_VPORT=
 # NETWORK=MAC, in the order of the PCI slots.
 VM_NICS=()
 
@@ -38,6 +44,15 @@ vm_start() {
     fi
     if [[ -n $VM_CONFIG ]]; then
         arguments+=(-smbios "type=11,value=io.systemd.credential.binary:vrouter.config=$(base64 -w 0 "$VM_CONFIG")")
+    fi
+    if [[ -n $VM_VPORT ]]; then
+        arguments+=(
+            -device virtio-serial-pci -chardev "socket,id=vport,path=$VM_VPORT,server=on,wait=off"
+            -device 'virtserialport,chardev=vport,name=applianceVm.vport'
+        )
+    fi
+    if [[ -n $VM_TOKEN ]]; then
+        arguments+=(-smbios "type=11,value=io.systemd.credential.binary:vrouter.tokens=$(base64 -w 0 <<<"lab write $VM_TOKEN")")
     fi
     for nic in "${VM_NICS[@]}"; do
         network=${nic%%=*}

@@ -6,11 +6,14 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use std::{fmt, io, mem};
 
 use axum::body::{Body, Bytes};
 use hyper::body::Frame;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::time::timeout;
 
 use super::problem::Problem;
 
@@ -18,6 +21,10 @@ use super::problem::Problem;
 const CHUNK: usize = 256 << 10;
 /// How many chunks wait to be sent.
 const WAITING: usize = 2;
+/// How many answers are written at once: each takes a thread and its chunks, for as long as its reader takes.
+static PLACES: Semaphore = Semaphore::const_new(32);
+/// How long an answer waits for its place.
+const TURN: Duration = Duration::from_secs(5);
 
 /// Where an answer is written, as text or as octets.
 #[derive(Debug)]
@@ -74,6 +81,9 @@ struct Failed(String);
 pub(super) async fn body<E: fmt::Display>(
     write: impl FnOnce(&mut Chunks) -> Result<(), E> + Send + 'static,
 ) -> Result<Body, Problem> {
+    let Ok(Ok(place)) = timeout(TURN, PLACES.acquire()).await else {
+        return Err(Problem::busy("as many long answers are being written as may be"));
+    };
     let (sender, mut receiver) = channel(WAITING);
     tokio::task::spawn_blocking(move || {
         let mut chunks = Chunks { chunk: Vec::new(), sender };
@@ -82,6 +92,7 @@ pub(super) async fn body<E: fmt::Display>(
             Ok(()) => chunks.send(),
             Err(error) => chunks.sender.blocking_send(Err(Failed(error.to_string()))).map_err(|_| Gone),
         };
+        drop(place);
     });
     let failed = |error: Failed| Problem::internal(error.to_string());
     let first = receiver.recv().await.transpose().map_err(failed)?.unwrap_or_default();

@@ -1,9 +1,11 @@
 //! The configuration over HTTP: replaced, patched, planned, read, rolled back.
 
+use std::ops::RangeInclusive;
+
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Query, State};
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
@@ -11,16 +13,39 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::problem::Problem;
-use super::{BODY_LIMIT, Context};
-use crate::config::json;
-use crate::reconcile::{Answer, Change, Edit};
+use super::{BODY_LIMIT, Caller, Context};
+use crate::config::{json, owner};
+use crate::reconcile::{Answer, Change, Confirmed, Difference, Edit};
 use crate::store::generations::Number;
 use crate::store::{Author, Generation};
+
+/// How long a change may wait to be confirmed.
+const CONFIRM_SECONDS: RangeInclusive<u32> = 1..=86_400;
 
 /// `?generation=N`
 #[derive(Debug, Deserialize)]
 pub(super) struct GenerationQuery {
     generation: Option<Number>,
+}
+
+/// `?confirm=SECONDS`
+#[derive(Debug, Deserialize)]
+pub(super) struct ConfirmQuery {
+    confirm: Option<u32>,
+}
+
+/// `?to=N`
+#[derive(Debug, Deserialize)]
+pub(super) struct ToQuery {
+    to: Option<Number>,
+}
+
+/// What is confirmed.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmRequest {
+    /// The generation that the caller believes to run; another one refuses the confirmation.
+    pub generation: Option<Number>,
 }
 
 /// What a rollback goes back to.
@@ -40,35 +65,57 @@ pub struct GenerationList {
     pub generations: Vec<Generation>,
 }
 
+type Body = Result<Bytes, BytesRejection>;
+type Confirm = Result<Query<ConfirmQuery>, QueryRejection>;
+
 /// POST and PUT `/v1/config`.
 pub(super) async fn replace(
     State(context): State<Context>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    confirm: Confirm,
+    body: Body,
 ) -> Result<Response, Problem> {
     let edit = Edit::Replace(read(body)?);
-    change(&context, &headers, edit).await
+    change(&context, caller, &headers, confirm, edit).await
 }
 
 /// PATCH `/v1/config`.
 pub(super) async fn patch(
     State(context): State<Context>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    confirm: Confirm,
+    body: Body,
 ) -> Result<Response, Problem> {
     let edit = Edit::Patch(read(body)?);
-    change(&context, &headers, edit).await
+    change(&context, caller, &headers, confirm, edit).await
 }
 
 /// POST `/v1/rollback`.
 pub(super) async fn rollback(
     State(context): State<Context>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    confirm: Confirm,
+    body: Body,
 ) -> Result<Response, Problem> {
     let request: RollbackRequest =
         serde_json::from_value(read(body)?).map_err(|error| Problem::bad_request(error.to_string()))?;
-    change(&context, &headers, Edit::Rollback(request.generation)).await
+    change(&context, caller, &headers, confirm, Edit::Rollback(request.generation)).await
+}
+
+/// POST `/v1/confirm`.
+pub(super) async fn confirm(
+    State(context): State<Context>,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<Json<Confirmed>, Problem> {
+    let request = match &body {
+        Ok(body) if body.is_empty() => ConfirmRequest::default(),
+        _ => serde_json::from_value(read(body)?).map_err(|error| Problem::bad_request(error.to_string()))?,
+    };
+    Ok(Json(context.handle.confirm(request.generation, caller.author).await?))
 }
 
 /// POST `/v1/plan`: a whole document; with `application/merge-patch+json`, a patch.
@@ -116,14 +163,53 @@ pub(super) async fn generations(State(context): State<Context>) -> Json<Generati
     Json(GenerationList { current: published.generation, generations: published.generations.to_vec() })
 }
 
-async fn change(context: &Context, headers: &HeaderMap, edit: Edit) -> Result<Response, Problem> {
-    let change = Change { if_match: if_match(headers)?, ..Change::new(edit, Author::default()) };
+/// GET `/v1/generations/{generation}/diff`: what a generation changed, or what differs between it and another.
+pub(super) async fn difference(
+    State(context): State<Context>,
+    generation: Result<Path<Number>, PathRejection>,
+    query: Result<Query<ToQuery>, QueryRejection>,
+) -> Result<Json<Difference>, Problem> {
+    let Path(generation) = generation.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let Query(ToQuery { to }) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let (from, to) = match (generation.checked_sub(1), to) {
+        (_, Some(to)) => (generation, to),
+        (Some(before), None) => (before, generation),
+        (None, None) => return Err(Problem::not_found("generation 0 is nothing, and changed nothing")),
+    };
+    Ok(Json(context.handle.difference(from, to).await?))
+}
+
+async fn change(
+    context: &Context,
+    caller: Caller,
+    headers: &HeaderMap,
+    confirm: Confirm,
+    edit: Edit,
+) -> Result<Response, Problem> {
+    let Query(ConfirmQuery { confirm }) = confirm.map_err(|error| Problem::bad_request(error.body_text()))?;
+    if confirm.is_some_and(|seconds| !CONFIRM_SECONDS.contains(&seconds)) {
+        let (first, last) = (CONFIRM_SECONDS.start(), CONFIRM_SECONDS.end());
+        return Err(Problem::bad_request(format!("`confirm` is {first} to {last} seconds")));
+    }
+    refuse_owned(context, &edit)?;
+    let change =
+        Change { if_match: if_match(headers)?, confirm_seconds: confirm, ..Change::new(edit, caller.author) };
     let answer = context.handle.change(change).await?;
     Ok(([(header::ETAG, etag(answer.generation)?)], Json(answer)).into_response())
 }
 
+/// Two management planes of one router are not mixed: what is posted here takes it over or is refused.
+fn refuse_owned(context: &Context, edit: &Edit) -> Result<(), Problem> {
+    let takes_over = match edit {
+        Edit::Replace(posted) | Edit::Patch(posted) => owner::takes_over(posted),
+        Edit::FirstBoot(_) | Edit::Rollback(_) => false,
+    };
+    let is_owned = context.handle.published().config.owner().is_some();
+    if is_owned && !takes_over { Err(Problem::owned()) } else { Ok(()) }
+}
+
 /// The body as JSON without a member that stands twice.
-fn read(body: Result<Bytes, BytesRejection>) -> Result<Value, Problem> {
+pub(super) fn read(body: Result<Bytes, BytesRejection>) -> Result<Value, Problem> {
     let body = body.map_err(|error| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(BODY_LIMIT),
         _ => Problem::bad_request(error.body_text()),

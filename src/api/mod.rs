@@ -1,17 +1,24 @@
 //! The door: bytes over HTTP become a value that the loop is asked with, or a refusal that lists every fault.
 //!
-//! Nothing runs in here. [`router`] is the native API, version 1; `server` keeps its connections; `openapi` describes it;
-//! `page` is what a browser shows of it. Called by the daemon.
+//! Nothing runs in here. [`router`] is the native API, version 1; `access` says who may speak, `door` how much at once;
+//! `server` keeps the connections; `openapi` describes it; `page` and `docs` are what a browser shows of it. Called by the
+//! daemon.
 
+pub mod access;
 mod balancers;
 mod chunks;
 mod config;
+mod docs;
+mod door;
+mod html;
 pub mod openapi;
 mod page;
 pub mod problem;
 pub mod server;
 mod status;
-mod stream;
+pub(crate) mod stream;
+mod throttle;
+mod trace;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +29,9 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-pub use config::{GenerationList, RollbackRequest};
+pub use access::{Access, Caller};
+pub use config::{ConfirmRequest, GenerationList, RollbackRequest};
+pub use door::Door;
 pub use problem::Problem;
 pub use server::Listener;
 pub use status::LeaseList;
@@ -45,10 +54,13 @@ pub struct Context {
     pub services: Arc<Services>,
     /// How the router does.
     pub reporter: Arc<Reporter>,
+    /// Who may speak, and how much at once.
+    pub door: Arc<Door>,
 }
 
 /// The native API.
 pub fn router(context: Context) -> Router {
+    let door = context.door.clone();
     Router::new()
         .route(
             "/v1/config",
@@ -56,12 +68,16 @@ pub fn router(context: Context) -> Router {
         )
         .route("/v1/plan", post(config::plan))
         .route("/v1/rollback", post(config::rollback))
+        .route("/v1/confirm", post(config::confirm))
+        .route("/v1/trace", post(trace::trace))
         .route("/v1/generations", get(config::generations))
+        .route("/v1/generations/{generation}/diff", get(config::difference))
         .route("/v1/status", get(status::status))
         .route("/v1/leases", get(status::leases))
         .route("/v1/balancers", get(balancers::all))
         .route("/v1/balancers/{id}", get(balancers::one))
         .route("/", get(page::page))
+        .route("/docs", get(docs::page))
         .route("/metrics", get(status::metrics))
         .route("/openapi.json", get(openapi::document))
         .fallback(|request: Request| async move {
@@ -69,6 +85,8 @@ pub fn router(context: Context) -> Router {
         })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn_with_state(door.clone(), door::admit))
+        .layer(middleware::from_fn_with_state(door, door::authenticate))
         .layer(middleware::from_fn(with_deadline))
         .with_state(context)
 }

@@ -1,15 +1,34 @@
-//! The API described (OpenAPI 3.1): paths written here, schemas taken from the types that are read and written.
+//! The API described (OpenAPI 3.1): paths written here with what they answer when all is well, schemas taken from the types
+//! that are read and written. `answers` adds who may ask and what is answered when something is wrong, `examples` what it
+//! looks like.
+
+mod answers;
+mod examples;
 
 use axum::Json;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::{GenerationList, LeaseList, Problem, RollbackRequest};
+use super::{ConfirmRequest, GenerationList, LeaseList, Problem, RollbackRequest};
 use crate::balancer::{BalancerStatistics, Statistics};
-use crate::config::wire;
-use crate::reconcile::Answer;
+use crate::config::{limits, wire};
+use crate::reconcile::{Answer, Confirmed, Difference};
 use crate::status::Status;
+use crate::trace::{Request as TraceRequest, Trace};
+
+/// The members of the document that are collections.
+const COLLECTIONS: [&str; 9] = [
+    "interfaces",
+    "routes",
+    "dhcp",
+    "snat",
+    "eips",
+    "port_forwards",
+    "qos",
+    "certificates",
+    "load_balancers",
+];
 
 /// GET `/openapi.json`.
 pub(super) async fn document() -> Json<Value> {
@@ -21,18 +40,23 @@ pub(super) async fn document() -> Json<Value> {
 pub fn openapi() -> Value {
     let mut schemas = Schemas::new();
     let problem = schemas.reference::<Problem>();
-    let paths: Map<String, Value> = changes(&mut schemas, &problem)
+    let mut paths: Map<String, Value> = changes(&mut schemas)
         .into_iter()
-        .chain(views(&mut schemas, &problem))
+        .chain(history(&mut schemas))
+        .chain(views(&mut schemas))
         .map(|(path, item)| (path.to_owned(), item))
         .collect();
+    answers::complete(&mut paths);
     json!({
         "openapi": "3.1.0",
         "info": {"title": "vrouter", "version": env!("CARGO_PKG_VERSION"),
                  "license": {"name": "GPL-3.0-or-later", "identifier": "GPL-3.0-or-later"},
-                 "description": "One JSON document is the whole desired state of a virtual router."},
+                 "description": "One JSON document is the whole desired state of a virtual router. Refusals are problem documents \
+                                 (RFC 9457): 404 where nothing is, 405 with `Allow` where the method is not known, and what each \
+                                 operation names."},
         "paths": paths,
-        "components": {"schemas": schemas.finish()}
+        "components": {"schemas": schemas.finish(), "responses": answers::components(&problem),
+                       "securitySchemes": answers::security_schemes()}
     })
 }
 
@@ -41,27 +65,45 @@ fn json_body(schema: &Value) -> Value {
     json!({"application/json": {"schema": schema}})
 }
 
-/// What is answered: this, or a problem.
-fn answers(problem: &Value, description: &str, schema: &Value) -> Value {
-    json!({
-        "200": {"description": description, "content": json_body(schema)},
-        "default": {"description": "A problem document (RFC 9457).",
-                    "content": {"application/problem+json": {"schema": problem}}}
-    })
+/// What is answered when all is well.
+fn answers(description: &str, schema: &Value) -> Value {
+    json!({"200": {"description": description, "content": json_body(schema)}})
+}
+
+/// The same, with the generation as its ETag.
+fn tagged(description: &str, schema: &Value) -> Value {
+    let etag = json!({"schema": {"type": "string"}, "description": "The generation, in quotes."});
+    json!({"200": {"description": description, "content": json_body(schema), "headers": {"ETag": etag}}})
+}
+
+/// An object with one member more.
+fn with(mut object: Value, name: &str, member: Value) -> Value {
+    if let Some(members) = object.as_object_mut() {
+        members.insert(name.to_owned(), member);
+    }
+    object
 }
 
 /// What changes the configuration, and what shows it.
-fn changes(schemas: &mut Schemas, problem: &Value) -> Vec<(&'static str, Value)> {
+fn changes(schemas: &mut Schemas) -> Vec<(&'static str, Value)> {
     let config = schemas.reference::<wire::Document>();
+    let patch = json!({"$ref": "#/components/schemas/ConfigPatch"});
     let answer = schemas.reference::<Answer>();
     let rollback = schemas.reference::<RollbackRequest>();
-    let answers = |description: &str, schema: &Value| answers(problem, description, schema);
+    let (confirm, confirmed) = (schemas.reference::<ConfirmRequest>(), schemas.reference::<Confirmed>());
     let if_match = json!({"name": "If-Match", "in": "header", "schema": {"type": "string"},
         "description": "The generation that the change is for, in quotes; another one refuses it with 412."});
+    let seconds = json!({"name": "confirm", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 86400},
+        "description": "The change goes back by itself after so many seconds unless POST /v1/confirm comes in time, and \
+                        earlier where whoever posted it could be reached before it and cannot be any more for five \
+                        seconds. A change that comes while another waits is part of what goes back; with `confirm` it \
+                        waits anew."});
+    let known = json!({"description": "It is the generation that `If-None-Match` says."});
+    let read = with(tagged("The configuration; the ETag is its generation.", &config), "304", known);
     let whole = |id: &str, summary: &str| {
-        json!({"operationId": id, "summary": summary, "parameters": [if_match],
+        json!({"operationId": id, "summary": summary, "parameters": [if_match, seconds],
                "requestBody": {"required": true, "content": json_body(&config)},
-               "responses": answers("What became of the change; the ETag is the generation.", &answer)})
+               "responses": tagged("What became of the change; the ETag is the generation.", &answer)})
     };
     vec![
         (
@@ -69,15 +111,17 @@ fn changes(schemas: &mut Schemas, problem: &Value) -> Vec<(&'static str, Value)>
             json!({
                 "get": {"operationId": "readConfig", "summary": "The configuration that runs, or an older one.",
                         "parameters": [{"name": "generation", "in": "query", "schema": {"type": "integer", "minimum": 0},
-                                        "description": "An older generation."}],
-                        "responses": answers("The configuration; the ETag is its generation.", &config)},
+                                        "description": "An older generation."},
+                                       {"name": "If-None-Match", "in": "header", "schema": {"type": "string"},
+                                        "description": "The generation that is known, in quotes; where it runs, the answer is 304."}],
+                        "responses": read},
                 "post": whole("replaceConfig", "Replaces the configuration."),
                 "put": whole("putConfig", "Replaces the configuration."),
                 "patch": {"operationId": "patchConfig", "summary": "Applies a merge patch (RFC 7396).",
-                          "parameters": [if_match],
+                          "parameters": [if_match, seconds],
                           "requestBody": {"required": true,
-                                          "content": {"application/merge-patch+json": {"schema": {"type": "object"}}}},
-                          "responses": answers("What became of the change; the ETag is the generation.", &answer)}
+                                          "content": {"application/merge-patch+json": {"schema": patch}}},
+                          "responses": tagged("What became of the change; the ETag is the generation.", &answer)}
             }),
         ),
         (
@@ -87,7 +131,7 @@ fn changes(schemas: &mut Schemas, problem: &Value) -> Vec<(&'static str, Value)>
                          "parameters": [if_match],
                          "requestBody": {"required": true,
                                          "content": {"application/json": {"schema": config},
-                                                     "application/merge-patch+json": {"schema": {"type": "object"}}}},
+                                                     "application/merge-patch+json": {"schema": patch}}},
                          "responses": answers("The difference and the steps.", &answer)}
             }),
         ),
@@ -95,28 +139,74 @@ fn changes(schemas: &mut Schemas, problem: &Value) -> Vec<(&'static str, Value)>
             "/v1/rollback",
             json!({
                 "post": {"operationId": "rollback", "summary": "Brings an older generation back, as a new one.",
-                         "parameters": [if_match],
+                         "parameters": [if_match, seconds],
                          "requestBody": {"required": true, "content": json_body(&rollback)},
-                         "responses": answers("What became of the change.", &answer)}
+                         "responses": tagged("What became of the change; the ETag is the generation.", &answer)}
+            }),
+        ),
+        (
+            "/v1/confirm",
+            json!({
+                "post": {"operationId": "confirm", "summary": "Keeps a change that waits to be confirmed.",
+                         "description": "Where nothing waits, whoever names the generation that runs is told that it \
+                                         stays; without a generation it is a problem (409). Another generation than \
+                                         the one that runs is one too (412): the change may have gone back.",
+                         "requestBody": {"content": json_body(&confirm)},
+                         "responses": answers("It stays.", &confirmed)}
             }),
         ),
     ]
 }
 
-/// What shows how the router does.
-fn views(schemas: &mut Schemas, problem: &Value) -> Vec<(&'static str, Value)> {
+/// What shows what was configured before.
+fn history(schemas: &mut Schemas) -> Vec<(&'static str, Value)> {
     let generations = schemas.reference::<GenerationList>();
-    let status = schemas.reference::<Status>();
-    let leases = schemas.reference::<LeaseList>();
-    let statistics = schemas.reference::<Statistics>();
-    let balancer = schemas.reference::<BalancerStatistics>();
-    let answers = |description: &str, schema: &Value| answers(problem, description, schema);
+    let difference = schemas.reference::<Difference>();
     vec![
         (
             "/v1/generations",
             json!({
                 "get": {"operationId": "generations", "summary": "The generations that are remembered.",
                         "responses": answers("Oldest first.", &generations)}
+            }),
+        ),
+        (
+            "/v1/generations/{generation}/diff",
+            json!({
+                "get": {"operationId": "difference", "summary": "What a generation changed, or what differs between two.",
+                        "parameters": [{"name": "generation", "in": "path", "required": true,
+                                        "schema": {"type": "integer", "minimum": 0},
+                                        "description": "The generation; 0, with `to` alone, is the router with nothing configured."},
+                                       {"name": "to", "in": "query", "schema": {"type": "integer", "minimum": 0},
+                                        "description": "What differs between the generation and this one; without it, \
+                                                        between the generation and the one before it."}],
+                        "responses": answers("Every object that differs, before and after.", &difference)}
+            }),
+        ),
+    ]
+}
+
+/// What shows how the router does.
+fn views(schemas: &mut Schemas) -> Vec<(&'static str, Value)> {
+    let status = schemas.reference::<Status>();
+    let leases = schemas.reference::<LeaseList>();
+    let statistics = schemas.reference::<Statistics>();
+    let balancer = schemas.reference::<BalancerStatistics>();
+    let (trace_request, trace) = (schemas.reference::<TraceRequest>(), schemas.reference::<Trace>());
+    vec![
+        (
+            "/v1/trace",
+            json!({
+                "post": {"operationId": "trace",
+                         "summary": "What becomes of a packet, who of the configuration decides it, and whether the kernel does the same.",
+                         "description": "The packet is the first of a connection, as it comes in by an interface. It is led through what the configuration makes of the kernel, and through the kernel as it is; nothing is sent.",
+                         "requestBody": {"required": true, "content": {"application/json": {"schema": trace_request, "examples": {
+                             "web": {"summary": "Somebody outside and an EIP", "value": {
+                                 "interface": "public", "source": "192.0.2.53", "destination": "198.51.100.7",
+                                 "protocol": "tcp", "ports": {"source": 40000, "destination": 80}}},
+                             "ping": {"summary": "A guest that pings", "value": {
+                                 "interface": "guest", "source": "10.1.1.20", "destination": "192.0.2.53", "protocol": "icmp"}}}}}},
+                         "responses": answers("Verdict, decisions in order, translation, route, and differences.", &trace)}
             }),
         ),
         (
@@ -160,6 +250,14 @@ fn views(schemas: &mut Schemas, problem: &Value) -> Vec<(&'static str, Value)> {
             }),
         ),
         (
+            "/docs",
+            json!({
+                "get": {"operationId": "docs", "summary": "This description as a page for browsers.",
+                        "responses": {"200": {"description": "One document; it loads nothing but /openapi.json.",
+                                              "content": {"text/html": {"schema": {"type": "string"}}}}}}
+            }),
+        ),
+        (
             "/metrics",
             json!({
                 "get": {"operationId": "metrics", "summary": "The status as metrics.",
@@ -194,6 +292,55 @@ impl Schemas {
     }
 
     fn finish(mut self) -> Map<String, Value> {
-        self.0.take_definitions(true)
+        let mut schemas = self.0.take_definitions(true);
+        bound(&mut schemas);
+        let patch = patch(schemas.get("Config"));
+        schemas.insert("ConfigPatch".to_owned(), patch);
+        schemas
     }
 }
+
+/// Says of each collection how many objects it has at most.
+fn bound(schemas: &mut Map<String, Value>) {
+    let within = [
+        ("DhcpNetwork", "hosts", "/dhcp/ID/hosts"),
+        ("Dns", "records", "/dns/records"),
+        ("Dns", "conditional_forwarders", "/dns/conditional_forwarders"),
+        ("Firewall", "rules", "/firewall/rules"),
+    ];
+    let mut say = |schema: &str, member: &str, place: &str| {
+        let members = schemas.get_mut(schema).and_then(|schema| schema.get_mut("properties"));
+        let found = members.and_then(|members| members.get_mut(member)).and_then(Value::as_object_mut);
+        if let Some(found) = found {
+            found.insert("maxProperties".to_owned(), limits::most(place).into());
+        }
+    };
+    within.into_iter().for_each(|(schema, member, place)| say(schema, member, place));
+    for member in COLLECTIONS {
+        say("Config", member, &format!("/{member}"));
+    }
+}
+
+/// The schema of a merge patch on a document of this one: its members, each of which may be null.
+fn patch(config: Option<&Value>) -> Value {
+    let members = config.and_then(|config| config["properties"].as_object()).into_iter().flatten();
+    let member = |(name, schema): (&String, &Value)| {
+        let kind = match schema["type"].as_str() {
+            Some("integer") => json!("integer"),
+            Some("object") => json!(["object", "null"]),
+            _ => json!(["object", "string", "null"]),
+        };
+        (name.clone(), json!({"type": kind, "description": schema["description"]}))
+    };
+    let members: Map<String, Value> = members.map(member).collect();
+    json!({
+        "type": "object",
+        "description": "A merge patch (RFC 7396) on a Config: what it does not name stays, what is null goes. The result has \
+                        to be a Config.",
+        "properties": members,
+        "additionalProperties": {"type": "null"}
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,16 @@
 //! Refusals as problem documents (RFC 9457): one shape for every error that the API answers.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::access::Refusal;
 use crate::config::{Fault, Faults, Rule};
-use crate::reconcile::ChangeError;
+use crate::reconcile::{ChangeError, TraceError};
 
 /// What went wrong, for programs and for people.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -25,7 +28,19 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub faults: Vec<Fault>,
+    /// In how many seconds it is worth asking again: `Retry-After`.
+    #[serde(skip)]
+    pub(super) retry_after: Option<u64>,
+    /// What the request should have shown: `WWW-Authenticate`.
+    #[serde(skip)]
+    pub(super) challenge: Option<&'static str>,
 }
+
+/// What a request has to show (RFC 6750 section 3), and what browsers ask their user for (RFC 7617).
+const CHALLENGE: &str = "Bearer realm=\"vrouter\", Basic realm=\"vrouter\", charset=\"UTF-8\"";
+/// The same where it showed what is not known.
+const CHALLENGE_AGAIN: &str =
+    "Bearer realm=\"vrouter\", error=\"invalid_token\", Basic realm=\"vrouter\", charset=\"UTF-8\"";
 
 impl Problem {
     /// A problem of a kind.
@@ -35,7 +50,8 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
-        Self { kind, title, status: status.as_u16(), detail: detail.into(), faults: Vec::new() }
+        let (faults, retry_after, challenge) = (Vec::new(), None, None);
+        Self { kind, title, status: status.as_u16(), detail: detail.into(), faults, retry_after, challenge }
     }
 
     /// A request that is not understood.
@@ -46,6 +62,12 @@ impl Problem {
             "The request is not understood",
             detail,
         )
+    }
+
+    /// The same about a question, which changes nothing in any case.
+    pub(super) fn of_question(self) -> Self {
+        let (kind, title) = ("urn:vrouter:problem:invalid-question", "The question has faults");
+        if self.faults.is_empty() { self } else { Self { kind, title, ..self } }
     }
 
     /// Nothing is at this address.
@@ -60,11 +82,41 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, kind, "The method is not known here", detail)
     }
 
+    /// Another management plane commands the router.
+    pub(super) fn owned() -> Self {
+        let detail = "ZStack commands this router; a change here that sets `owner` to null takes it over";
+        Self::new(
+            StatusCode::CONFLICT,
+            "urn:vrouter:problem:owned",
+            "The router has another owner; nothing changed",
+            detail,
+        )
+    }
+
     /// The request is larger than anybody needs.
     pub(super) fn too_large(limit: usize) -> Self {
         let detail = format!("a body is at most {limit} octets");
         let kind = "urn:vrouter:problem:too-large";
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, kind, "The request is too large", detail)
+    }
+
+    /// More than the router works on at once.
+    pub(super) fn busy(detail: impl Into<String>) -> Self {
+        let kind = "urn:vrouter:problem:busy";
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, kind, "Not now; nothing changed", detail);
+        Self { retry_after: Some(1), ..problem }
+    }
+
+    /// More often than somebody may.
+    pub(super) fn too_many(
+        kind: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+        wait: Duration,
+    ) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, kind, title, detail);
+        Self { retry_after: Some(seconds.max(1)), ..problem }
     }
 
     /// The router is at fault.
@@ -86,6 +138,39 @@ impl Problem {
             "The request took too long",
             detail,
         )
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let detail = refusal.to_string();
+        let unknown = |challenge| {
+            let kind = "urn:vrouter:problem:unauthorized";
+            let problem = Self::new(StatusCode::UNAUTHORIZED, kind, "It is not known who asks", &detail);
+            Self { challenge: Some(challenge), ..problem }
+        };
+        match refusal {
+            Refusal::Unknown { .. } => unknown(CHALLENGE),
+            Refusal::Wrong { .. } => unknown(CHALLENGE_AGAIN),
+            Refusal::Throttled { wait, .. } => {
+                let kind = "urn:vrouter:problem:too-many-failures";
+                Self::too_many(kind, "Too much was presented that is not known", detail, wait)
+            }
+            Refusal::Forbidden { .. } | Refusal::CrossSite => {
+                let kind = "urn:vrouter:problem:forbidden";
+                Self::new(StatusCode::FORBIDDEN, kind, "Whoever asks may not; nothing changed", detail)
+            }
+        }
+    }
+}
+
+impl From<TraceError> for Problem {
+    fn from(error: TraceError) -> Self {
+        match error {
+            TraceError::Question(faults) => Self::from(faults).of_question(),
+            TraceError::Kernel(error) => Self::internal(error.to_string()),
+            TraceError::Loop(error) => error.into(),
+        }
     }
 }
 
@@ -130,25 +215,32 @@ impl From<ChangeError> for Problem {
                 "urn:vrouter:problem:not-stored",
                 "It cannot be stored; nothing changed",
             ),
+            ChangeError::NothingWaits(_) => {
+                (StatusCode::CONFLICT, "urn:vrouter:problem:nothing-waits", "Nothing waits to be confirmed")
+            }
             ChangeError::Busy { .. } | ChangeError::Stopping => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "urn:vrouter:problem:unavailable",
                 "Not now; nothing changed",
             ),
         };
-        Self::new(status, kind, title, detail)
+        let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        Self { retry_after, ..Self::new(status, kind, title, detail) }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let retry = status == StatusCode::SERVICE_UNAVAILABLE;
+        let (retry_after, challenge) = (self.retry_after, self.challenge);
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if retry {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some(challenge) = challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response
     }

@@ -7,17 +7,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
+use super::access::{Peer, Source};
+use super::door::{CONNECTIONS_OF_SOURCE, Door, Place, Reason};
+use super::problem::Problem;
 use super::stream::Taken;
 
 /// How many connections are served at once; more wait to be accepted.
 const CONNECTIONS: usize = 256;
+/// How long TLS may take until it is agreed on.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest head of a request, in octets; hyper takes 100 fields at most. What is longer is answered with 431.
+const HEAD_LIMIT: usize = 64 << 10;
 /// How long a request's head may take, and how long a connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take nothing of its answer.
@@ -52,41 +62,75 @@ impl Listener {
         Ok(Self::Unix(listener))
     }
 
-    /// Serves until `stop` says so; what is being answered then is answered.
-    pub async fn serve(self, router: Router, mut stop: watch::Receiver<bool>) {
+    /// Serves until `stop` says so; what is being answered then is answered. Requests are handed on as they are.
+    pub async fn serve(self, router: Router, stop: watch::Receiver<bool>) {
+        self.serve_behind(Arc::default(), router, stop).await;
+    }
+
+    /// Serves those whom a door lets in until `stop` says so; what is being answered then is answered. Each request
+    /// carries the [`Peer`] that it came from.
+    pub async fn serve_behind(self, door: Arc<Door>, router: Router, mut stop: watch::Receiver<bool>) {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { return };
             let accepted = tokio::select! {
-                accepted = self.accept() => accepted,
+                accepted = self.accept(&door) => accepted,
                 () = stopped(&mut stop) => return,
             };
             let connection = match accepted {
-                Ok(connection) => connection,
+                Ok(Some(connection)) => connection,
+                Ok(None) => continue,
                 Err(error) => {
                     tracing::warn!(%error, "a connection to the API was not accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
-            let (router, stop) = (router.clone(), stop.clone());
+            let (door, router, stop) = (door.clone(), router.clone(), stop.clone());
             tokio::spawn(async move {
-                connection.serve(router, stop).await;
+                connection.serve(&door, router, stop).await;
                 drop(place);
             });
         }
     }
 
-    async fn accept(&self) -> io::Result<Connection> {
+    /// The next connection; nothing where its source has as many as it may.
+    async fn accept(&self, door: &Arc<Door>) -> io::Result<Option<Accepted>> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, address) = listener.accept().await?;
+                let Some(place) = door.enter(Source::of(address.ip())) else {
+                    if door.tls().is_none() {
+                        turn_away(&stream);
+                    }
+                    return Ok(None);
+                };
                 stream.set_nodelay(true)?;
-                Ok(Connection(Box::new(stream)))
+                let peer = Peer::Tcp { address, certificate: None };
+                Ok(Some(Accepted { stream: Socket::Tcp(stream), peer, _place: place }))
             }
-            Self::Unix(listener) => Ok(Connection(Box::new(listener.accept().await?.0))),
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let uid = stream.peer_cred()?.uid();
+                let Some(place) = door.enter(Source::Uid(uid)) else { return Ok(None) };
+                let peer = Peer::Socket { uid };
+                Ok(Some(Accepted { stream: Socket::Unix(stream), peer, _place: place }))
+            }
         }
     }
+}
+
+/// Says why, as far as that can be said without waiting, and no more.
+fn turn_away(stream: &TcpStream) {
+    let detail = format!("a source has at most {CONNECTIONS_OF_SOURCE} connections at once");
+    let body = serde_json::to_string(&Problem::busy(detail)).unwrap_or_default();
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // A socket that was just made has room for it; where it has none, its end says enough.
+    let _ = stream.try_write(answer.as_bytes());
 }
 
 /// Waits until the service ends.
@@ -95,31 +139,69 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+/// A connection that was accepted.
+struct Accepted {
+    stream: Socket,
+    peer: Peer,
+    _place: Place,
+}
 
-struct Connection(Box<dyn Stream>);
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
 
-impl Connection {
-    async fn serve(self, router: Router, mut stop: watch::Receiver<bool>) {
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(
-                TokioIo::new(Taken::new(self.0, ANSWER_TIMEOUT)),
-                TowerToHyperService::new(router),
-            );
-        let mut connection = pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = stopped(&mut stop) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+impl Accepted {
+    async fn serve(self, door: &Door, router: Router, stop: watch::Receiver<bool>) {
+        let Self { stream, mut peer, _place } = self;
+        match (stream, door.tls()) {
+            (Socket::Unix(stream), _) => answer(stream, peer, router, stop).await,
+            (Socket::Tcp(stream), None) => answer(stream, peer, router, stop).await,
+            (Socket::Tcp(stream), Some(tls)) => {
+                let agreed = timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)).await;
+                match agreed {
+                    Ok(Ok(stream)) => {
+                        if let Peer::Tcp { certificate, .. } = &mut peer {
+                            *certificate = tls.client(stream.get_ref().1.peer_certificates()).map(Arc::new);
+                        }
+                        answer(stream, peer, router, stop).await;
+                    }
+                    Ok(Err(error)) => {
+                        door.count(Reason::Handshake);
+                        tracing::debug!(from = peer.from(), %error, "no TLS with a client of the API");
+                    }
+                    Err(_) => door.count(Reason::Handshake),
+                }
             }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a connection to the API ended early");
         }
+    }
+}
+
+/// Answers the requests of a connection.
+async fn answer<S>(stream: S, peer: Peer, router: Router, mut stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let service = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        service.call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_header_size(HEAD_LIMIT)
+        .serve_connection(TokioIo::new(Taken::new(stream, ANSWER_TIMEOUT)), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection to the API ended early");
     }
 }
 
@@ -130,7 +212,6 @@ mod tests {
     use axum::body::Bytes;
     use axum::routing::{get, post};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpStream;
     use tokio::time::Instant;
 
     use super::*;
@@ -174,6 +255,31 @@ mod tests {
     async fn a_body_that_does_not_come_is_told_so() {
         let (answer, _) = said("POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nfour").await;
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_without_measure_is_refused() {
+        for head in [format!("x: {}\r\n", "y".repeat(HEAD_LIMIT)), "x: y\r\n".repeat(101)] {
+            let (answer, _) = said(&format!("POST /length HTTP/1.1\r\nHost: a\r\n{head}\r\n")).await;
+            assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_source_with_too_many_connections_is_told_so() {
+        let (address, _stop) = server().await;
+        let mut connections = Vec::new();
+        for _ in 0..CONNECTIONS_OF_SOURCE {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            stream.read_u8().await.unwrap();
+            connections.push(stream);
+        }
+        let mut one_more = TcpStream::connect(address).await.unwrap();
+        let mut answer = String::new();
+        one_more.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("at most 64 connections"), "{answer}");
+        assert!(answer.contains("retry-after: 1") && answer.contains("problem:busy"), "{answer}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -50,6 +50,7 @@ pub(super) async fn leases(
 /// GET `/metrics`.
 pub(super) async fn metrics(State(context): State<Context>) -> Result<Response, Problem> {
     let (status, balancers) = (context.reporter.status(), context.reporter.balancers());
-    let body = chunks::body(move |chunks| status::metrics(chunks, status, balancers)).await?;
+    let refused = context.door.refused();
+    let body = chunks::body(move |chunks| status::metrics(chunks, status, balancers, refused)).await?;
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], body).into_response())
 }

@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep};
 
 /// A stream whose writes fail once nothing was taken for so long.
 #[derive(Debug)]
-pub(super) struct Taken<S> {
+pub(crate) struct Taken<S> {
     stream: S,
     patience: Duration,
     /// Runs while something waits to be taken.
@@ -20,7 +20,7 @@ pub(super) struct Taken<S> {
 }
 
 impl<S> Taken<S> {
-    pub(super) const fn new(stream: S, patience: Duration) -> Self {
+    pub(crate) const fn new(stream: S, patience: Duration) -> Self {
         Self { stream, patience, waiting: None }
     }
 

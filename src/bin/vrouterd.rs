@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use vrouter::daemon::{self, Options};
+use vrouter::daemon::{self, AccessOptions, Options};
+use vrouter::zstack;
 
 /// The systemd credential that a router without a memory starts from.
 const CREDENTIAL: &str = "vrouter.config";
@@ -20,17 +21,42 @@ struct Arguments {
     /// Where generations of the configuration and leases are kept.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/vrouter")]
     state_dir: PathBuf,
-    /// Where the API answers; may be given several times. Off loopback, management interfaces alone reach it.
+    /// Where the API answers; may be given several times. Off loopback, management interfaces alone reach it, and it takes
+    /// tokens or client certificates.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7270")]
     listen: Vec<SocketAddr>,
     /// The API's socket in the file system.
     #[arg(long, value_name = "PATH", default_value = "/run/vrouter/api.sock")]
     socket: PathBuf,
+    /// Where ZStack's management node commands the router, such as 0.0.0.0:7272; may be given several times. Only the
+    /// management network may speak there.
+    #[arg(long, value_name = "ADDR:PORT")]
+    zstack_listen: Vec<SocketAddr>,
+    /// The virtio-serial port by which a ZStack host tells a fresh machine what it is.
+    #[arg(long, value_name = "PATH", default_value = zstack::PORT)]
+    zstack_vport: PathBuf,
+    /// Hands that port to this user and ends: for root, before the service starts as a user who may not open it.
+    #[arg(long, value_name = "USER")]
+    hand_zstack_vport_to: Option<String>,
+    #[command(flatten)]
+    access: AccessOptions,
 }
 
 fn main() -> ExitCode {
-    let Arguments { state_dir, listen, socket } = Arguments::parse();
+    let Arguments { state_dir, listen, socket, zstack_listen, zstack_vport, hand_zstack_vport_to, access } =
+        Arguments::parse();
     daemon::log::start(std::env::var_os("JOURNAL_STREAM").is_some());
+    if let Some(user) = hand_zstack_vport_to {
+        return match zstack::hand_over(&zstack_vport, &user) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!(port = %zstack_vport.display(), %error, "the port cannot be handed over");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let zstack = (!zstack_listen.is_empty())
+        .then_some(zstack::service::Options { listen: zstack_listen, port: zstack_vport });
     daemon::process::prepare();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -39,7 +65,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(daemon::run(Options { state_dir, listen, socket, first: credential() })) {
+    let options = Options { state_dir, listen, socket, access, first: credential(), zstack };
+    match runtime.block_on(daemon::run(options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

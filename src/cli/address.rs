@@ -8,8 +8,9 @@ use hyper::Uri;
 
 /// The socket that `vrouterd` listens on unless it is told otherwise.
 pub(super) const SOCKET: &str = "/run/vrouter/api.sock";
-/// The port of a URL that names none (RFC 9110 section 4.2.1).
+/// The ports of URLs that name none (RFC 9110 section 4.2).
 const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
 
 /// Where a router answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,9 +21,11 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// The `http` URL of a router, without a path.
+/// The `http` or `https` URL of a router, without a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url {
+    /// Whether TLS is spoken.
+    pub secure: bool,
     /// A name or an address, IPv6 without brackets.
     pub host: String,
     /// The TCP port.
@@ -50,14 +53,15 @@ impl fmt::Display for Address {
 
 impl Url {
     fn authority(&self) -> String {
-        let Self { host, port } = self;
+        let Self { host, port, .. } = self;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority())
+        let scheme = if self.secure { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.authority())
     }
 }
 
@@ -65,28 +69,30 @@ impl FromStr for Url {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wanted = "a URL is http://HOST:PORT, such as http://127.0.0.1:7270";
+        let wanted = "a URL is http://HOST:PORT or https://HOST:PORT, such as http://127.0.0.1:7270";
         let uri: Uri = text.parse().map_err(|_| wanted.to_owned())?;
-        match uri.scheme_str() {
-            Some("http") => {}
+        let secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
             Some(other) => return Err(format!("`{other}` is not spoken here; {wanted}")),
             None => return Err(wanted.to_owned()),
-        }
+        };
         let bare = matches!(uri.path(), "" | "/") && uri.query().is_none() && !text.contains(['@', '#']);
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         if !bare || host.is_empty() {
             return Err(format!("{wanted}, with nothing before or behind it"));
         }
-        Ok(Self { host: host.to_owned(), port: port(&uri).ok_or(wanted)? })
+        let default = if secure { HTTPS_PORT } else { HTTP_PORT };
+        Ok(Self { secure, host: host.to_owned(), port: port(&uri, default).ok_or(wanted)? })
     }
 }
 
-/// The port that is named, or HTTP's; nothing where the one that is named is none.
-fn port(uri: &Uri) -> Option<u16> {
+/// The port that is named, or the scheme's; nothing where the one that is named is none.
+fn port(uri: &Uri, default: u16) -> Option<u16> {
     match uri.port() {
         Some(port) => Some(port.as_u16()),
-        None if uri.authority().is_some_and(|authority| authority.as_str().ends_with(']')) => Some(HTTP_PORT),
-        None if uri.authority()?.as_str() == uri.host()? => Some(HTTP_PORT),
+        None if uri.authority().is_some_and(|authority| authority.as_str().ends_with(']')) => Some(default),
+        None if uri.authority()?.as_str() == uri.host()? => Some(default),
         None => None,
     }
 }
@@ -103,6 +109,8 @@ mod tests {
             ("HTTP://router", "router", 80, "http://router:80"),
             ("http://[2001:db8::1]:7270", "2001:db8::1", 7270, "http://[2001:db8::1]:7270"),
             ("http://[::1]", "::1", 80, "http://[::1]:80"),
+            ("https://router", "router", 443, "https://router:443"),
+            ("https://192.0.2.1:7270/", "192.0.2.1", 7270, "https://192.0.2.1:7270"),
         ] {
             let url: Url = text.parse().unwrap();
             assert_eq!(
@@ -118,7 +126,7 @@ mod tests {
         for text in [
             "",
             "127.0.0.1:7270",
-            "https://router:7270",
+            "ftp://router:7270",
             "http://",
             "http://router:7270/v1",
             "http://router:7270/?x=1",

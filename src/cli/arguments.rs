@@ -9,6 +9,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::address::{Address, SOCKET, Url};
+use super::credentials::Files;
+use super::trace::TraceArguments;
 
 /// How long the name of a network may be, in characters.
 const ID_LENGTH: usize = 64;
@@ -20,18 +22,23 @@ const ABOUT_ROUTER: &str = "\
 Where the router is looked for: --url or --socket; without either VROUTER_URL, then VROUTER_SOCKET, then
 /run/vrouter/api.sock.
 
+Who asks: the token of --token-file, or without it of the variable VROUTER_TOKEN, so that no list of processes shows it;
+over https:// also the certificate of --cert and --key. On the socket, root needs neither.
+
 Exit codes:
   0  done; for `status`: the router is ok
-  1  the router refused: faults, a conflict, another generation than --if-match says, no such thing. Nothing changed
+  1  the router refused: faults, a conflict, another generation than --if-match says, no such thing, not allowed to.
+     Nothing changed
   2  the command line is wrong, a file cannot be read, or the output cannot be written
   3  the router cannot be reached; nothing was asked
   4  the router failed, did not answer in 90 seconds, or answered what is not understood
-  5  for `status`: the router answers and is degraded, failed or starting";
+  5  for `status`: the router answers and is degraded, failed or starting; for `trace`: the kernel does otherwise than
+     the configuration says";
 
 const EXAMPLES: &str = "\
 Examples:
   vrctl apply router.json                          replace the configuration of the router on this machine
-  vrctl --url http://192.168.0.188:7270 status     how a router elsewhere is
+  vrctl --url http://192.168.0.188:7270 --token-file token status     how a router elsewhere is
   echo '{\"eips\":{\"7f0c\":null}}' | vrctl patch -    remove one EIP
   vrctl plan router.json                           what `apply` would do
   vrctl --json leases | jq -r '.leases[].address'  for programs";
@@ -48,6 +55,18 @@ pub struct Arguments {
     /// The router's API on a socket of this machine; /run/vrouter/api.sock where nothing else is said.
     #[arg(long, global = true, help_heading = ROUTER, value_name = "PATH", env = "VROUTER_SOCKET")]
     socket: Option<PathBuf>,
+    /// A file that holds the token to ask with, and nothing else.
+    #[arg(long, global = true, help_heading = ROUTER, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Who vouches for the router, as PEM; https:// takes it.
+    #[arg(long, global = true, help_heading = ROUTER, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The client certificate to show, as PEM.
+    #[arg(long, global = true, help_heading = ROUTER, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, global = true, help_heading = ROUTER, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
     /// Print the router's answer as JSON; a refusal too goes to standard output, as a problem document (RFC 9457).
     #[arg(long, global = true, help_heading = ROUTER)]
     pub json: bool,
@@ -67,8 +86,16 @@ pub enum Command {
 Examples:
   vrctl apply router.json
   vrctl config | jq '.hostname = \"vr-2\"' | vrctl apply -
-  vrctl apply --if-match 7 router.json      only if generation 7 still runs")]
-    Apply(ChangeArguments),
+  vrctl apply --if-match 7 router.json      only if generation 7 still runs
+  vrctl apply --confirm 60 router.json && vrctl confirm      goes back by itself where the router is lost")]
+    Apply {
+        /// What is changed, and when.
+        #[command(flatten)]
+        change: ChangeArguments,
+        /// Whether it goes back by itself.
+        #[command(flatten)]
+        confirm: ConfirmArguments,
+    },
     /// Change the configuration with a merge patch (RFC 7396).
     ///
     /// What the patch does not name stays; a member that is null is removed.
@@ -77,7 +104,27 @@ Examples:
   vrctl patch eip.json
   echo '{\"eips\":{\"7f0c\":{\"target\":\"10.1.1.21\"}}}' | vrctl patch -
   echo '{\"eips\":{\"7f0c\":null}}' | vrctl patch -")]
-    Patch(ChangeArguments),
+    Patch {
+        /// What is changed, and when.
+        #[command(flatten)]
+        change: ChangeArguments,
+        /// Whether it goes back by itself.
+        #[command(flatten)]
+        confirm: ConfirmArguments,
+    },
+    /// Keep a change that was made with --confirm.
+    ///
+    /// Without it the generation before the change comes back when its time is over, also where the router was killed or
+    /// lost its power meanwhile; and earlier, where whoever made the change over TCP cannot be reached any more.
+    #[command(after_help = "\
+Examples:
+  vrctl confirm
+  vrctl confirm --generation 8      only if generation 8 still runs; may be asked twice")]
+    Confirm {
+        /// Refuse unless this generation runs.
+        #[arg(long, value_name = "N")]
+        generation: Option<u64>,
+    },
     /// Show what `apply` or `patch` would do, and do nothing.
     ///
     /// Prints the objects that would differ, then every step in the kernel. A document with faults is refused as
@@ -150,11 +197,39 @@ Examples:
               value_parser = clap::value_parser!(u64).range(1..=86_400))]
         watch: Option<u64>,
     },
+    /// Show what becomes of a packet: which rule, translation, balancer and route decide, each by its place in the
+    /// configuration, and whether the kernel is such that it does the same.
+    ///
+    /// The packet is the first of a connection, as it comes in by an interface; nothing is sent. With ports it is tcp, and
+    /// without any an ICMP echo request, unless --protocol says otherwise. Exits with 0 where the kernel agrees, whatever
+    /// becomes of the packet, and with 5 where it does not.
+    #[command(after_help = "\
+Examples:
+  vrctl trace public 192.0.2.53 198.51.100.7:80
+  vrctl trace guest 10.1.1.20 192.0.2.53:53 --protocol udp
+  vrctl trace guest 10.1.1.20 10.2.2.20                       a ping
+  vrctl --json trace public 192.0.2.53:40000 198.51.100.7:80 | jq -r .verdict")]
+    Trace(TraceArguments),
     /// List the generations of the configuration that are remembered, oldest first; `*` marks the one that runs.
     #[command(after_help = "\
 Example:
   vrctl generations")]
     Generations,
+    /// Show what a generation changed, or what differs between two: each object before and after.
+    #[command(after_help = "\
+Examples:
+  vrctl diff 7            what generation 7 changed
+  vrctl diff 3 7          from generation 3 to generation 7
+  vrctl diff 0 7          all of generation 7
+  vrctl --json diff 7 | jq '.objects[].pointer'")]
+    Diff {
+        /// The generation; `vrctl generations` lists those that are remembered.
+        #[arg(value_name = "A")]
+        generation: u64,
+        /// The generation that it is compared with; without it, A is compared with the one before it.
+        #[arg(value_name = "B")]
+        to: Option<u64>,
+    },
     /// Bring an older generation of the configuration back, as a new generation.
     #[command(after_help = "\
 Examples:
@@ -167,6 +242,9 @@ Examples:
         /// Refuse unless this generation runs.
         #[arg(long, value_name = "N")]
         if_match: Option<u64>,
+        /// Whether it goes back by itself.
+        #[command(flatten)]
+        confirm: ConfirmArguments,
     },
     /// Print a script that completes the words of this command line in a shell. No router is asked.
     #[command(after_help = "\
@@ -188,6 +266,14 @@ pub struct ChangeArguments {
     /// Refuse unless this generation runs: nobody else changed anything meanwhile.
     #[arg(long, value_name = "N")]
     pub if_match: Option<u64>,
+}
+
+/// Whether a change goes back by itself.
+#[derive(Debug, Args)]
+pub struct ConfirmArguments {
+    /// The change goes back by itself after so many seconds unless `vrctl confirm` keeps it.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub confirm: Option<u32>,
 }
 
 impl Arguments {
@@ -213,6 +299,12 @@ impl Arguments {
         Ok(read)
     }
 
+    /// The files that say who asks.
+    pub(super) fn files(&self) -> Files<'_> {
+        let Self { token_file, ca, cert, key, .. } = self;
+        Files { token: token_file.as_deref(), ca: ca.as_deref(), cert: cert.as_deref(), key: key.as_deref() }
+    }
+
     /// Where the router is.
     #[must_use]
     pub fn address(&self) -> Address {
@@ -232,7 +324,7 @@ pub(super) fn completion(shell: Shell) -> String {
 }
 
 /// An id of the configuration; others cannot be in it.
-fn id(text: &str) -> Result<String, String> {
+pub(super) fn id(text: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if text.is_empty() || text.len() > ID_LENGTH || !text.chars().all(allowed) {
         return Err(format!("an id is 1 to {ID_LENGTH} of A-Z a-z 0-9 . _ -"));
@@ -241,60 +333,4 @@ fn id(text: &str) -> Result<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(line: &str) -> Result<Arguments, ErrorKind> {
-        Arguments::read(line.split(' ').map(OsString::from)).map_err(|error| error.kind())
-    }
-
-    #[test]
-    fn the_command_line_holds_together() {
-        Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn options_stand_before_or_behind_the_command() {
-        for line in
-            ["vrctl --url http://router:7270 --json status", "vrctl status --json --url http://router:7270"]
-        {
-            let arguments = read(line).unwrap();
-            assert!(arguments.json);
-            assert_eq!(arguments.address().to_string(), "http://router:7270");
-        }
-        let arguments = read("vrctl leases --socket /tmp/api.sock --network guest").unwrap();
-        assert_eq!(arguments.address(), Address::Unix("/tmp/api.sock".into()));
-    }
-
-    #[test]
-    fn what_is_watched_may_say_how_often() {
-        for (line, seconds, name) in [
-            ("vrctl balancers", None, None),
-            ("vrctl balancers --watch", Some(1), None),
-            ("vrctl balancers web --watch", Some(1), Some("web")),
-            ("vrctl balancers --watch 5 web", Some(5), Some("web")),
-        ] {
-            let Command::Balancers { id, watch } = read(line).unwrap().command else { panic!("{line}") };
-            assert_eq!((watch, id.as_deref()), (seconds, name), "{line}");
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_is_a_fault_of_usage() {
-        for (line, kind) in [
-            ("vrctl --url http://a --socket /b status", ErrorKind::ArgumentConflict),
-            ("vrctl --url http://a status --socket /b", ErrorKind::ArgumentConflict),
-            ("vrctl --url https://a status", ErrorKind::ValueValidation),
-            ("vrctl apply", ErrorKind::MissingRequiredArgument),
-            ("vrctl apply --if-match seven -", ErrorKind::ValueValidation),
-            ("vrctl leases --network a&b", ErrorKind::ValueValidation),
-            ("vrctl balance", ErrorKind::InvalidSubcommand),
-            ("vrctl balancers a/b", ErrorKind::ValueValidation),
-            ("vrctl balancers web --watch 0", ErrorKind::ValueValidation),
-            ("vrctl balancers --watch web", ErrorKind::ValueValidation),
-            ("vrctl completion csh", ErrorKind::InvalidValue),
-        ] {
-            assert_eq!(read(line).err(), Some(kind), "{line}");
-        }
-    }
-}
+mod tests;

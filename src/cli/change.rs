@@ -7,7 +7,7 @@ use std::path::Path;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::arguments::ChangeArguments;
+use super::arguments::{ChangeArguments, ConfirmArguments};
 use super::client::{Answer, Client, JSON, MERGE_PATCH, Question};
 use super::error::{CliError, Exit};
 use super::field::{count, several, text, took};
@@ -20,22 +20,25 @@ const DOCUMENT_LIMIT: u64 = 64 << 20;
 /// Replaces the configuration.
 pub(super) async fn apply(
     change: &ChangeArguments,
+    confirm: &ConfirmArguments,
     json: bool,
     client: &Client,
     output: &mut Output<'_>,
 ) -> Result<Exit, CliError> {
-    let question = Question::send(Method::POST, "/v1/config", JSON, read(&change.file)?);
+    let question = Question::send(Method::POST, &target("/v1/config", confirm), JSON, read(&change.file)?);
     print(&client.ask(question.if_match(change.if_match)).await?, json, done, output)
 }
 
 /// Changes the configuration by a merge patch.
 pub(super) async fn patch(
     change: &ChangeArguments,
+    confirm: &ConfirmArguments,
     json: bool,
     client: &Client,
     output: &mut Output<'_>,
 ) -> Result<Exit, CliError> {
-    let question = Question::send(Method::PATCH, "/v1/config", MERGE_PATCH, read(&change.file)?);
+    let question =
+        Question::send(Method::PATCH, &target("/v1/config", confirm), MERGE_PATCH, read(&change.file)?);
     print(&client.ask(question.if_match(change.if_match)).await?, json, done, output)
 }
 
@@ -56,13 +59,20 @@ pub(super) async fn plan(
 pub(super) async fn rollback(
     generation: u64,
     if_match: Option<u64>,
+    confirm: &ConfirmArguments,
     json: bool,
     client: &Client,
     output: &mut Output<'_>,
 ) -> Result<Exit, CliError> {
     let body = json!({"generation": generation}).to_string().into_bytes();
-    let question = Question::send(Method::POST, "/v1/rollback", JSON, body).if_match(if_match);
+    let target = target("/v1/rollback", confirm);
+    let question = Question::send(Method::POST, &target, JSON, body).if_match(if_match);
     print(&client.ask(question).await?, json, done, output)
+}
+
+/// A path with the time in which the change has to be confirmed.
+fn target(path: &str, ConfirmArguments { confirm }: &ConfirmArguments) -> String {
+    confirm.map_or_else(|| path.to_owned(), |seconds| format!("{path}?confirm={seconds}"))
 }
 
 fn print(
@@ -82,11 +92,21 @@ fn print(
 /// What was done.
 fn done(answer: &Value) -> String {
     let generation = text(answer, "generation");
+    let waits = unconfirmed(answer);
     if answer.get("changed") == Some(&Value::Bool(false)) {
-        return format!("nothing changed; generation {generation} runs\n");
+        return format!("nothing changed; generation {generation} runs\n{waits}");
     }
     let (counts, took) = (counts(answer), took(answer, "took_ms"));
-    format!("generation {generation}: {counts} in {took}\n{}", objects(answer))
+    format!("generation {generation}: {counts} in {took}\n{}{waits}", objects(answer))
+}
+
+/// What comes back unless it is confirmed.
+fn unconfirmed(answer: &Value) -> String {
+    let Some(waits) = answer.get("unconfirmed").filter(|waits| waits.is_object()) else {
+        return String::new();
+    };
+    let [back_to, until] = ["back_to", "until"].map(|name| text(waits, name));
+    format!("generation {back_to} comes back at {until} unless `vrctl confirm` keeps this one\n")
 }
 
 /// What would be done.
@@ -182,6 +202,11 @@ generation 7: 1 added, 1 changed, 101 removed in 12.3 ms
 ";
         assert_eq!(done(&answer()), expected);
         assert_eq!(done(&json!({"generation": 7})), "generation 7: - added, - changed, - removed in -\n");
+        let waits = json!({"generation": 7, "changed": false,
+            "unconfirmed": {"back_to": 5, "until": "2026-11-21T00:01:00Z", "seconds": 60}});
+        let expected = "nothing changed; generation 7 runs\ngeneration 5 comes back at 2026-11-21T00:01:00Z unless \
+                        `vrctl confirm` keeps this one\n";
+        assert_eq!(done(&waits), expected);
         let unchanged = json!({"generation": 7, "changed": false, "took_ms": 0.1});
         assert_eq!(done(&unchanged), "nothing changed; generation 7 runs\n");
     }

@@ -9,6 +9,7 @@ use hyper::client::conn::http1;
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
@@ -17,6 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::address::Address;
+use super::credentials::Credentials;
 use super::error::CliError;
 use super::json;
 use crate::clock::{self, Timestamp};
@@ -38,6 +40,7 @@ const PROBLEM: &str = "application/problem+json";
 #[derive(Debug)]
 pub(super) struct Client {
     address: Address,
+    credentials: Credentials,
     /// The largest answer, in octets.
     limit: usize,
 }
@@ -98,8 +101,8 @@ impl Answer {
 
 impl Client {
     /// For the router there; nothing is connected yet.
-    pub(super) const fn new(address: Address) -> Self {
-        Self { address, limit: ANSWER_LIMIT }
+    pub(super) const fn new(address: Address, credentials: Credentials) -> Self {
+        Self { address, credentials, limit: ANSWER_LIMIT }
     }
 
     /// Asks once.
@@ -112,7 +115,15 @@ impl Client {
                 let stream = self.connect(TcpStream::connect((url.host.as_str(), url.port))).await?;
                 // Without it, a small request waits for the acknowledgement of the one before: there is none.
                 let _ = stream.set_nodelay(true);
-                self.ask_on(stream, question).await
+                match &self.credentials.tls {
+                    None => self.ask_on(stream, question).await,
+                    Some(tls) => {
+                        let name = ServerName::try_from(url.host.clone())
+                            .map_err(|error| self.unreachable(error.to_string()))?;
+                        let stream = self.connect(tls.connect(name, stream)).await?;
+                        self.ask_on(stream, question).await
+                    }
+                }
             }
             Address::Unix(path) => {
                 self.ask_on(self.connect(UnixStream::connect(path)).await?, question).await
@@ -121,11 +132,12 @@ impl Client {
     }
 
     async fn connect<S>(&self, connecting: impl Future<Output = std::io::Result<S>>) -> Result<S, CliError> {
-        let unreachable = |reason| CliError::Unreachable { address: self.address.to_string(), reason };
         match timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(unreachable(error.to_string())),
-            Err(_) => Err(unreachable(format!("no connection in {} seconds", CONNECT_TIMEOUT.as_secs()))),
+            Ok(Err(error)) => Err(self.unreachable(error.to_string())),
+            Err(_) => {
+                Err(self.unreachable(format!("no connection in {} seconds", CONNECT_TIMEOUT.as_secs())))
+            }
         }
     }
 
@@ -167,6 +179,9 @@ impl Client {
             .header(header::HOST, self.address.host())
             .header(header::USER_AGENT, concat!("vrctl/", env!("CARGO_PKG_VERSION")))
             .header(header::CONNECTION, "close");
+        if let Some(authorization) = &self.credentials.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
         if let Some(generation) = question.if_match {
             request = request.header(header::IF_MATCH, format!("\"{generation}\""));
         }
@@ -176,10 +191,7 @@ impl Client {
             body = content;
         }
         // Only a host that no header can hold fails here, and then nothing was asked.
-        request.body(Full::new(body.into())).map_err(|error| CliError::Unreachable {
-            address: self.address.to_string(),
-            reason: error.to_string(),
-        })
+        request.body(Full::new(body.into())).map_err(|error| self.unreachable(error.to_string()))
     }
 
     fn understand(&self, status: StatusCode, headers: &HeaderMap, body: Bytes) -> Result<Answer, CliError> {
@@ -199,6 +211,10 @@ impl Client {
             Some(_) => Err(self.nonsense(format!("HTTP status {} without a problem", status.as_u16()))),
             None => Err(self.nonsense(format!("HTTP status {} without a JSON object", status.as_u16()))),
         }
+    }
+
+    fn unreachable(&self, reason: String) -> CliError {
+        CliError::Unreachable { address: self.address.to_string(), reason }
     }
 
     fn no_answer(&self, reason: String) -> CliError {
@@ -246,7 +262,7 @@ mod tests {
                 std::future::pending::<()>().await;
             }
         });
-        let client = Client { limit, ..Client::new(Address::Unix(path)) };
+        let client = Client { limit, ..Client::new(Address::Unix(path), Credentials::default()) };
         let answered = client.ask(Question::get("/v1/status")).await;
         router.abort();
         answered
@@ -280,7 +296,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_never_comes_is_given_up() {
-        let client = Client::new(Address::Unix("/run/vrouter/api.sock".into()));
+        let client = Client::new(Address::Unix("/run/vrouter/api.sock".into()), Credentials::default());
         let error = client.connect(std::future::pending::<std::io::Result<()>>()).await.unwrap_err();
         assert_eq!(error.exit(), Exit::Unreachable);
         let said = "cannot reach the router at /run/vrouter/api.sock: no connection in 5 seconds";

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::client::{Client, Question};
 use super::error::{CliError, Exit};
-use super::field::text;
+use super::field::{NOTHING, text};
 use super::output::Output;
 use super::table::Table;
 
@@ -26,7 +26,7 @@ fn table(answer: &Value) -> Option<String> {
         return Some("nothing was ever configured\n".to_owned());
     }
     let current = answer.get("current");
-    let mut table = Table::new(["", "GENERATION", "TIME", "ADDED", "CHANGED", "REMOVED", "ORIGIN"]);
+    let mut table = Table::new(["", "GENERATION", "TIME", "ADDED", "CHANGED", "REMOVED", "AUTHOR", "ORIGIN"]);
     for generation in generations {
         let runs = current.is_some() && generation.get("generation") == current;
         table.row([
@@ -36,10 +36,22 @@ fn table(answer: &Value) -> Option<String> {
             text(generation, "added"),
             text(generation, "changed"),
             text(generation, "removed"),
+            author(generation),
             text(generation, "origin"),
         ]);
     }
     Some(table.text())
+}
+
+/// Who asked for a generation, and from where.
+pub(super) fn author(generation: &Value) -> String {
+    let nobody = Value::Null;
+    let author = generation.get("author").unwrap_or(&nobody);
+    match [text(author, "name"), text(author, "from")] {
+        [name, from] if from == NOTHING => name,
+        [name, from] if name == NOTHING => from,
+        [name, from] => format!("{name} from {from}"),
+    }
 }
 
 #[cfg(test)]
@@ -51,12 +63,13 @@ mod tests {
     #[test]
     fn the_one_that_runs_is_marked() {
         let answer = json!({"current": 10, "generations": [
-            {"generation": 9, "time": "2026-11-20T23:00:00Z", "origin": "replace", "added": 31, "changed": 0, "removed": 0},
+            {"generation": 9, "time": "2026-11-20T23:00:00Z", "origin": "replace", "added": 31, "changed": 0, "removed": 0,
+             "author": {"name": "token cloud", "from": "192.0.2.1:4711"}},
             {"generation": 10, "time": "2026-11-21T00:00:00Z", "origin": "rollback to 3", "added": 0, "changed": 1},
         ]});
-        let expected = "   GENERATION  TIME                  ADDED  CHANGED  REMOVED  ORIGIN
-   9           2026-11-20T23:00:00Z  31     0        0        replace
-*  10          2026-11-21T00:00:00Z  0      1        -        rollback to 3
+        let expected = "   GENERATION  TIME                  ADDED  CHANGED  REMOVED  AUTHOR                           ORIGIN
+   9           2026-11-20T23:00:00Z  31     0        0        token cloud from 192.0.2.1:4711  replace
+*  10          2026-11-21T00:00:00Z  0      1        -        -                                rollback to 3
 ";
         assert_eq!(table(&answer).unwrap(), expected);
     }

@@ -11,6 +11,9 @@ mod balancers;
 mod change;
 mod client;
 mod config;
+mod confirm;
+mod credentials;
+mod diff;
 mod error;
 mod field;
 mod generations;
@@ -19,6 +22,7 @@ mod leases;
 mod output;
 mod status;
 mod table;
+mod trace;
 mod watch;
 
 pub use address::{Address, Url};
@@ -27,12 +31,17 @@ pub use error::{CliError, Exit};
 pub use output::Output;
 
 use self::client::Client;
+use self::credentials::Credentials;
 
 /// Does what the command line says. What went wrong is on standard error when this returns, or, where JSON is asked for
 /// and the router refused, on standard output.
 pub async fn run(arguments: Arguments, output: &mut Output<'_>) -> Exit {
     let json = arguments.json;
-    let client = Client::new(arguments.address());
+    let address = arguments.address();
+    let client = match Credentials::gather(arguments.files(), &address) {
+        Ok(credentials) => Client::new(address, credentials),
+        Err(error) => return output.error(&error, json),
+    };
     match command(arguments.command, json, &client, output).await {
         Ok(exit) => exit,
         Err(error) => output.error(&error, json),
@@ -46,17 +55,20 @@ async fn command(
     output: &mut Output<'_>,
 ) -> Result<Exit, CliError> {
     match command {
-        Command::Apply(change) => change::apply(&change, json, client, output).await,
-        Command::Patch(change) => change::patch(&change, json, client, output).await,
+        Command::Apply { change, confirm } => change::apply(&change, &confirm, json, client, output).await,
+        Command::Patch { change, confirm } => change::patch(&change, &confirm, json, client, output).await,
         Command::Plan { change, patch } => change::plan(&change, patch, json, client, output).await,
-        Command::Rollback { generation, if_match } => {
-            change::rollback(generation, if_match, json, client, output).await
+        Command::Rollback { generation, if_match, confirm } => {
+            change::rollback(generation, if_match, &confirm, json, client, output).await
         }
+        Command::Confirm { generation } => confirm::confirm(generation, json, client, output).await,
+        Command::Diff { generation, to } => diff::show(generation, to, json, client, output).await,
         Command::Config { generation } => config::show(generation, client, output).await,
         Command::Generations => generations::show(json, client, output).await,
         Command::Leases { network } => leases::show(network.as_deref(), json, client, output).await,
         Command::Status { watch: false } => status::show(json, client, output).await,
         Command::Status { watch: true } => status::watch(json, client, output).await,
+        Command::Trace(packet) => trace::show(&packet, json, client, output).await,
         Command::Balancers { id, watch: None } => balancers::show(id.as_deref(), json, client, output).await,
         Command::Balancers { id, watch: Some(seconds) } => {
             balancers::watch(id.as_deref(), seconds, json, client, output).await

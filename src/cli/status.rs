@@ -67,7 +67,23 @@ fn head(status: &Value, now: Timestamp) -> String {
         _ => "none since it runs".to_owned(),
     };
     line("last change", changed);
+    if let Some(waits) = status.get("unconfirmed").filter(|waits| waits.is_object()) {
+        let [back_to, until] = ["back_to", "until"].map(|field| text(waits, field));
+        line("unconfirmed", format!("generation {back_to} comes back at {until}"));
+    }
+    if let Some(went) = status.get("went_back").filter(|went| went.is_object()) {
+        let [from, back_to, why] = ["from", "back_to", "why"].map(|field| text(went, field));
+        line("went back", format!("from {from} to {back_to}, {} ago: {why}", since(went, "time", now)));
+    }
     line("repairs", text(status, "repairs"));
+    let last = status.pointer("/drift/events").and_then(Value::as_array).and_then(|events| events.last());
+    if let Some(event) = last {
+        let what = event.pointer("/differences/0").and_then(Value::as_str).unwrap_or(NOTHING);
+        let more = event.get("count").and_then(Value::as_u64).unwrap_or(1).saturating_sub(1);
+        let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+        let done = if event.get("put_back") == Some(&Value::Bool(true)) { "put back" } else { "left so" };
+        line("last drift", format!("{} ago, {done}: {what}{more}", since(event, "time", now)));
+    }
     if let Some(connections) = status.pointer("/kernel/connections").filter(|found| found.is_object()) {
         line("connections", format!("{} of {}", text(connections, "count"), text(connections, "limit")));
     }
@@ -138,6 +154,10 @@ mod tests {
             "started": "2026-11-18T00:00:00Z", "generation": 7, "verified": "2026-11-21T01:59:57Z",
             "state": "degraded", "reasons": ["interface guest: no device has its MAC", "dns: 0 of 1"],
             "last_change": {"took_ms": 1.74, "steps": 1}, "repairs": 2,
+            "unconfirmed": {"back_to": 5, "until": "2026-11-21T02:01:00Z"},
+            "went_back": {"time": "2026-11-21T00:00:00Z", "from": 4, "back_to": 3, "why": "not confirmed"},
+            "drift": {"events": [{"time": "2026-11-21T01:59:00Z", "count": 2, "put_back": true,
+                                  "differences": ["link eth2 up", "route add 10.9.0.0/16 via 10.1.1.254 dev eth2"]}]},
             "kernel": {"flowtable": false, "vlan": true, "connections": {"count": 12, "limit": 65536},
                        "missing": [{"feature": "flowtable", "effect": "every packet is looked up"}]},
             "interfaces": {
@@ -162,7 +182,10 @@ state        degraded
              dns: 0 of 1
 generation   7, verified 3s ago
 last change  1 step in 1.7 ms
+unconfirmed  generation 5 comes back at 2026-11-21T02:01:00Z
+went back    from 4 to 3, 2h 0m ago: not confirmed
 repairs      2
+last drift   1m 0s ago, put back: link eth2 up (and 1 more)
 connections  12 of 65536
 runs for     3d 2h, since 2026-11-18T00:00:00Z
 

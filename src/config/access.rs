@@ -14,22 +14,54 @@ use super::eip::Eip;
 use super::fault::{Faults, Pointer, Rule};
 use super::firewall::Firewall;
 use super::id::Id;
-use super::index::changed;
+use super::index::{Claim, changed};
 use super::interface::Interface;
 use super::layout::{Layout, Zone};
 use super::load_balancer::LoadBalancer;
 use super::mac::MacAddress;
 use super::name::Hostname;
-use super::port_forward::PortForward;
+use super::owner::Owner;
+use super::port_forward::{PortForward, Transport};
 use super::qos::Qos;
 use super::route::Route;
 use super::snat::Snat;
+use super::wire::Drift;
+
+/// Who has ports of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortOwner<'a> {
+    /// A port forward.
+    PortForward(&'a Id),
+    /// A load balancer.
+    LoadBalancer(&'a Id),
+}
+
+impl<'a> From<&'a Claim> for PortOwner<'a> {
+    fn from(claim: &'a Claim) -> Self {
+        match claim {
+            Claim::PortForward(id) => Self::PortForward(id),
+            Claim::LoadBalancer(id) => Self::LoadBalancer(id),
+        }
+    }
+}
 
 impl Config {
     /// The router's own name.
     #[must_use]
     pub const fn hostname(&self) -> Option<&Hostname> {
         self.parts.hostname.as_ref()
+    }
+
+    /// Who commands the router, where that is not whoever uses the native API.
+    #[must_use]
+    pub fn owner(&self) -> Option<&Owner> {
+        self.parts.owner.as_deref()
+    }
+
+    /// What becomes of what somebody else changed of ours in the kernel.
+    #[must_use]
+    pub const fn drift(&self) -> Drift {
+        self.parts.drift
     }
 
     /// The interfaces by id.
@@ -159,6 +191,30 @@ impl Config {
     #[must_use]
     pub fn eip_by_target(&self, target: Ipv4Addr, interface: &Id) -> Option<&Eip> {
         self.parts.eips.get(self.index.eip_for(target, interface)?).map(AsRef::as_ref)
+    }
+
+    /// The id of the EIP that has this public address.
+    #[must_use]
+    pub fn eip_id(&self, address: Ipv4Addr) -> Option<&Id> {
+        self.index.eip_of(address)
+    }
+
+    /// The id of the EIP on an interface that leads to this guest.
+    #[must_use]
+    pub fn eip_id_by_target(&self, target: Ipv4Addr, interface: &Id) -> Option<&Id> {
+        self.index.eip_for(target, interface)
+    }
+
+    /// Who has this port of this address.
+    #[must_use]
+    pub fn port_owner(&self, address: Ipv4Addr, transport: Transport, port: u16) -> Option<PortOwner<'_>> {
+        self.index.claim_at(address, transport, port).map(PortOwner::from)
+    }
+
+    /// Who has ports of this address: one of them.
+    #[must_use]
+    pub fn port_owner_on(&self, address: Ipv4Addr) -> Option<PortOwner<'_>> {
+        self.index.claim_on(address).map(PortOwner::from)
     }
 
     /// Whether DNS answers on an interface.

@@ -48,6 +48,8 @@ pub fn changes(before: &Config, after: &Config) -> Changes {
     let mut found = Changes::default();
     found.patch.insert("version".to_owned(), wire::VERSION.into());
     found.member(&["hostname"], before.hostname().map(render), after.hostname().map(render));
+    found.member(&["owner"], before.owner().map(render), after.owner().map(render));
+    found.member(&["drift"], Some(render(&before.drift())), Some(render(&after.drift())));
     found.collection(&["interfaces"], before.interfaces(), after.interfaces());
     found.collection(&["routes"], before.routes(), after.routes());
     for item in before.dhcp().diff(after.dhcp()) {
@@ -85,6 +87,7 @@ pub fn changes(before: &Config, after: &Config) -> Changes {
     let (old, new) = (before.firewall(), after.firewall());
     found.member(&["firewall", "defaults"], Some(render(&old.defaults)), Some(render(&new.defaults)));
     found.collection(&["firewall", "rules"], &old.rules, &new.rules);
+    found.collection(&["firewall", "rule_sets"], &old.rule_sets, &new.rule_sets);
     for item in before.certificates().diff(after.certificates()) {
         let certificate = |certificate: &super::certificate::Certificate| Some(render(&certificate.write()));
         let (id, old, new) = match item {

@@ -22,13 +22,15 @@ use super::id::Id;
 use super::index::{Claimants, Index, changed};
 use super::interface::Interface;
 use super::layout::{self, Layout};
+use super::limits::check_total;
 use super::load_balancer::LoadBalancer;
 use super::name::Hostname;
+use super::owner::Owner;
 use super::port_forward::PortForward;
 use super::qos::Qos;
 use super::route::Route;
 use super::snat::Snat;
-use super::wire;
+use super::wire::{self, Drift};
 
 /// The whole desired state of a router: valid, normalised, immutable. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +45,8 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Parts {
     pub(super) hostname: Option<Hostname>,
+    pub(super) owner: Option<Arc<Owner>>,
+    pub(super) drift: Drift,
     pub(super) interfaces: Collection<Interface>,
     pub(super) routes: Collection<Route>,
     pub(super) dhcp: Collection<Network>,
@@ -63,9 +67,11 @@ impl PartialEq for Config {
 }
 
 /// The members of the document.
-const MEMBERS: [&str; 13] = [
+const MEMBERS: [&str; 15] = [
     "version",
     "hostname",
+    "owner",
+    "drift",
     "interfaces",
     "routes",
     "dhcp",
@@ -111,6 +117,20 @@ impl Config {
                 None => old.hostname.clone(),
                 Some(edit) if edit.removes() => None,
                 Some(Edit::Replace(value) | Edit::Patch(value)) => read(value, &at("hostname"), &mut faults),
+            },
+            owner: match edit.take("owner") {
+                None => old.owner.clone(),
+                Some(edit) if edit.removes() => None,
+                Some(edit) => {
+                    Owner::edit(old.owner.as_deref(), edit, &at("owner"), &mut faults).map(Arc::new)
+                }
+            },
+            drift: match edit.take("drift") {
+                None => old.drift,
+                Some(edit) if edit.removes() => Drift::default(),
+                Some(Edit::Replace(value) | Edit::Patch(value)) => {
+                    read(value, &at("drift"), &mut faults).unwrap_or_default()
+                }
             },
             interfaces: collection(&old.interfaces, edit.take("interfaces"), &at("interfaces"), &mut faults),
             routes: collection(&old.routes, edit.take("routes"), &at("routes"), &mut faults),
@@ -159,6 +179,7 @@ impl Config {
         let layout = Layout::new(&parts.interfaces, &parts.routes, &parts.dhcp, &subnets, &parts.snat);
         let same_layout = layout == *self.layout;
         let layout = if same_layout { self.layout.clone() } else { Arc::new(layout) };
+        check_total(old, &parts, &mut faults);
         let unread = Unread::of(&faults);
         let no_records = Collection::new();
         let index = self.index.next(claimants(old, &no_records), claimants(&parts, &no_records), &mut faults);
@@ -214,6 +235,9 @@ impl Config {
         for (id, rule) in changed(&known.parts.firewall.rules, &parts.firewall.rules) {
             check::check_rule(id, rule, context, faults);
         }
+        for (id, set) in changed(&known.parts.firewall.rule_sets, &parts.firewall.rule_sets) {
+            check::check_rule_set(id, set, context, faults);
+        }
         let certificates = &parts.certificates;
         // Whoever names a certificate that goes has not changed itself.
         let gone = known.parts.certificates.keys().any(|id| !certificates.contains_key(id));
@@ -247,6 +271,8 @@ impl Config {
         }
         let Parts {
             hostname,
+            owner,
+            drift,
             interfaces,
             routes,
             dhcp,
@@ -262,6 +288,8 @@ impl Config {
         wire::Document {
             version: wire::VERSION,
             hostname: hostname.clone(),
+            owner: owner.as_deref().cloned(),
+            drift: *drift,
             interfaces: wires(interfaces),
             routes: wires(routes),
             dhcp: dhcp.iter().map(|(id, network)| (id.clone(), network.as_ref().into())).collect(),

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::fault::{Faults, Pointer, Rule};
 use super::id::Id;
+use super::limits::check_collection;
 use crate::merge_patch;
 
 /// Objects by the caller's id.
@@ -62,6 +63,10 @@ impl Edit {
             return;
         };
         for (key, _) in members.iter().filter(|(_, value)| !(is_patch && value.is_null())) {
+            if faults.is_full() {
+                faults.add(at.clone(), Rule::UnknownField, "");
+                continue;
+            }
             let detail = format!("there is no member `{key}` here; known are {}", known.join(", "));
             faults.add(at.key(key), Rule::UnknownField, detail);
         }
@@ -149,6 +154,12 @@ pub(super) fn collection<T: Noun>(
         return Collection::new();
     }
     let (mut next, members, patch) = match edit {
+        // What is too much is not looked at.
+        Edit::Replace(Value::Object(members)) | Edit::Patch(Value::Object(members))
+            if !check_collection(members.len(), at, faults) =>
+        {
+            return previous.clone();
+        }
         Edit::Replace(Value::Object(members)) => (kept(previous, &members), members, false),
         Edit::Patch(Value::Object(members)) => (previous.clone(), members, true),
         Edit::Replace(_) | Edit::Patch(_) => {
@@ -179,6 +190,7 @@ pub(super) fn collection<T: Noun>(
             next.insert(id, Arc::new(noun));
         }
     }
+    check_collection(next.len(), at, faults);
     next
 }
 

@@ -9,6 +9,7 @@ use deserr::{DeserializeError, ErrorKind, IntoValue, MergeWithError, ValueKind, 
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::limits::MAX_FAULTS;
 use super::text::kind;
 
 /// A JSON pointer (RFC 6901) into the posted document; empty is the whole document.
@@ -114,42 +115,77 @@ impl fmt::Display for Fault {
     }
 }
 
-/// All that is wrong with a document, in the order of discovery.
+/// All that is wrong with a document, in the order of discovery: the first [`MAX_FAULTS`], and one more that counts the
+/// others.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Faults(Vec<Fault>);
+pub struct Faults {
+    told: Vec<Fault>,
+    /// How many are counted by the last of those that are told.
+    more: usize,
+}
 
 impl Faults {
     /// One fault of a value that stands at `location`.
     pub(super) fn at(location: ValuePointerRef<'_>, rule: Rule, detail: impl Into<String>) -> Self {
-        Self(vec![Fault { pointer: Pointer::of(location), rule, detail: detail.into() }])
+        let mut faults = Self::default();
+        faults.add(Pointer::of(location), rule, detail);
+        faults
     }
 
     /// Reports one fault.
     pub fn add(&mut self, pointer: Pointer, rule: Rule, detail: impl Into<String>) {
-        self.0.push(Fault { pointer, rule, detail: detail.into() });
+        self.push(Fault { pointer, rule, detail: detail.into() });
+    }
+
+    fn push(&mut self, fault: Fault) {
+        if self.is_full() { self.count(1) } else { self.told.push(fault) }
+    }
+
+    fn count(&mut self, more: usize) {
+        if more == 0 {
+            return;
+        }
+        self.more += more;
+        self.told.truncate(MAX_FAULTS);
+        let detail = format!("there are {} faults more", self.more);
+        self.told.push(Fault { pointer: Pointer::root(), rule: Rule::OutOfRange, detail });
+    }
+
+    /// Whether more are counted only.
+    pub(super) fn is_full(&self) -> bool {
+        self.told.len() >= MAX_FAULTS
     }
 
     /// Takes over the faults of a part that stands at `place`.
     pub fn adopt(&mut self, place: &Pointer, part: Self) {
-        self.0
-            .extend(part.0.into_iter().map(|fault| Fault { pointer: fault.pointer.behind(place), ..fault }));
+        self.take(part, |fault| Fault { pointer: fault.pointer.behind(place), ..fault });
+    }
+
+    fn take(&mut self, mut part: Self, placed: impl Fn(Fault) -> Fault) {
+        if part.more > 0 {
+            part.told.truncate(MAX_FAULTS);
+        }
+        let room = MAX_FAULTS.saturating_sub(self.told.len());
+        let rest = part.told.len().saturating_sub(room) + part.more;
+        self.told.extend(part.told.into_iter().take(room).map(placed));
+        self.count(rest);
     }
 
     /// Takes over the faults of a part that knows its place.
     pub(super) fn merge(&mut self, part: Self) {
-        self.0.extend(part.0);
+        self.take(part, |fault| fault);
     }
 
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.told.is_empty()
     }
 
     /// The faults, in the order of discovery.
     #[must_use]
     pub fn as_slice(&self) -> &[Fault] {
-        &self.0
+        &self.told
     }
 
     /// `value` if nothing is wrong, else the faults.
@@ -160,7 +196,7 @@ impl Faults {
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, fault) in self.0.iter().enumerate() {
+        for (index, fault) in self.told.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }

@@ -5,6 +5,7 @@ use super::fault::{Faults, Pointer, Rule};
 use super::id::Id;
 use super::net::{Address, AddressMatch};
 use super::port::Ports;
+use super::rule_set::RuleSet;
 use super::wire;
 pub use super::wire::{Action, Defaults, Direction, Protocol};
 use crate::merge_patch;
@@ -16,6 +17,8 @@ pub struct Firewall {
     pub defaults: Defaults,
     /// The rules by id; [`Firewall::in_order`] has them as they decide.
     pub rules: Collection<FirewallRule>,
+    /// Rules at interfaces by id; all that a packet meets have to let it pass before `rules` judge it.
+    pub rule_sets: Collection<RuleSet>,
 }
 
 /// One rule. What it does not name, it does not ask for.
@@ -80,6 +83,8 @@ impl Noun for Firewall {
         let none = Self::default();
         let previous = previous.unwrap_or(&none);
         let rules = collection(&previous.rules, edit.take("rules"), &at.key("rules"), faults);
+        let place = at.key("rule_sets");
+        let rule_sets = collection(&previous.rule_sets, edit.take("rule_sets"), &place, faults);
         let defaults = match edit.take("defaults") {
             None => previous.defaults,
             Some(edit) if edit.removes() => Defaults::default(),
@@ -90,17 +95,18 @@ impl Noun for Firewall {
                 read(value, &at.key("defaults"), faults)?
             }
         };
-        edit.refuse_rest(&["defaults", "rules"], at, faults);
-        Some(Self { defaults, rules })
+        edit.refuse_rest(&["defaults", "rules", "rule_sets"], at, faults);
+        Some(Self { defaults, rules, rule_sets })
     }
 }
 
 impl From<&Firewall> for wire::Firewall {
     fn from(firewall: &Firewall) -> Self {
-        let Firewall { defaults, rules } = firewall;
+        let Firewall { defaults, rules, rule_sets } = firewall;
         Self {
             defaults: *defaults,
             rules: rules.iter().map(|(id, rule)| (id.clone(), rule.write())).collect(),
+            rule_sets: rule_sets.iter().map(|(id, set)| (id.clone(), set.write())).collect(),
         }
     }
 }

@@ -157,6 +157,14 @@ impl Index {
         self.ports.range(lowest..=highest).next().map(|(_, (_, claim))| claim)
     }
 
+    /// Who has this port of this address.
+    pub(super) fn claim_at(&self, address: Ipv4Addr, transport: Transport, port: u16) -> Option<&Claim> {
+        let below = self.ports.range(..=(address, transport, port)).next_back();
+        below
+            .filter(|((on, by, _), (last, _))| *on == address && *by == transport && *last >= port)
+            .map(|(_, (_, claim))| claim)
+    }
+
     /// The host of a network that has this MAC.
     pub(super) fn host_by_mac(&self, network: &Id, mac: MacAddress) -> Option<&Id> {
         self.networks.get(network)?.by_mac.get(&mac)

@@ -12,6 +12,8 @@ pub use super::wire::Role;
 
 /// The smallest MTU: every IPv4 host takes packets of this size (RFC 791).
 const MIN_MTU: u32 = 576;
+/// The priority of gateways that name none.
+const GATEWAY_PRIORITY: u32 = 100;
 /// The largest IPv4 packet.
 const MAX_MTU: u32 = 65_535;
 
@@ -26,6 +28,8 @@ pub struct Interface {
     pub addresses: Vec<InterfaceAddress>,
     /// The next hop of its default route; in one of its subnets.
     pub gateway: Option<Address>,
+    /// Which of several gateways makes the main default route; see [`Interface::gateway_priority`].
+    pub gateway_priority_given: Option<u32>,
     /// The largest packet in octets; as the device has it where absent.
     pub mtu: Option<u32>,
     /// A guest network that reaches the router alone.
@@ -47,13 +51,28 @@ impl Interface {
     pub fn is(&self, role: Role) -> bool {
         self.roles.contains(&role)
     }
+
+    /// Which of several gateways makes the main default route: the lowest; ties go by the interface's id.
+    #[must_use]
+    pub fn gateway_priority(&self) -> u32 {
+        self.gateway_priority_given.unwrap_or(GATEWAY_PRIORITY)
+    }
 }
 
 impl FlatNoun for Interface {
     type Wire = wire::Interface;
 
     fn read(wire: wire::Interface, at: &Pointer, faults: &mut Faults) -> Option<Self> {
-        let wire::Interface { mac, device, roles: given, addresses, gateway, mtu, isolated } = wire;
+        let wire::Interface {
+            mac,
+            device,
+            roles: given,
+            addresses,
+            gateway,
+            gateway_priority,
+            mtu,
+            isolated,
+        } = wire;
         let selector = match (mac, device) {
             (Some(mac), None) => Some(Selector::Mac(mac)),
             (None, Some(device)) => Some(Selector::Device(device)),
@@ -82,6 +101,10 @@ impl FlatNoun for Interface {
         if let Some(gateway) = gateway {
             check_gateway(gateway, &addresses, &roles, at, faults);
         }
+        if gateway_priority.is_some() && gateway.is_none() {
+            let detail = "it says which of several gateways is the main one; this interface has none";
+            faults.add(at.key("gateway_priority"), Rule::Contradiction, detail);
+        }
         if mtu.is_some_and(|mtu| !(MIN_MTU..=MAX_MTU).contains(&mtu)) {
             faults.add(at.key("mtu"), Rule::OutOfRange, format!("an MTU is {MIN_MTU} to {MAX_MTU} octets"));
         }
@@ -95,11 +118,19 @@ impl FlatNoun for Interface {
                 "a network that is also public cannot be isolated",
             );
         }
-        Some(Self { selector: selector?, roles, addresses, gateway, mtu, isolated })
+        Some(Self {
+            selector: selector?,
+            roles,
+            addresses,
+            gateway,
+            gateway_priority_given: gateway_priority,
+            mtu,
+            isolated,
+        })
     }
 
     fn write(&self) -> wire::Interface {
-        let Self { selector, roles, addresses, gateway, mtu, isolated } = self;
+        let Self { selector, roles, addresses, gateway, gateway_priority_given, mtu, isolated } = self;
         let (mac, device) = match selector {
             Selector::Mac(mac) => (Some(*mac), None),
             Selector::Device(device) => (None, Some(device.clone())),
@@ -110,6 +141,7 @@ impl FlatNoun for Interface {
             roles: roles.iter().copied().collect(),
             addresses: addresses.clone(),
             gateway: *gateway,
+            gateway_priority: *gateway_priority_given,
             mtu: *mtu,
             isolated: *isolated,
         }

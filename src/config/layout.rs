@@ -126,8 +126,11 @@ impl Layout {
             .filter(|(_, interface)| interface.is(Role::Public))
             .map(|(id, _)| id.clone())
             .collect();
-        // The main one leads; the sort is stable, so the rest stay in the order of their ids.
-        public.sort_by_key(|id| interfaces.get(id).is_none_or(|interface| interface.gateway.is_none()));
+        // The main one leads; the sort is stable, so those of one priority stay in the order of their ids.
+        public.sort_by_key(|id| {
+            let interface = interfaces.get(id).filter(|interface| interface.gateway.is_some());
+            interface.map_or((true, 0), |interface| (false, interface.gateway_priority()))
+        });
         Self { zones, public }
     }
 

@@ -9,6 +9,7 @@ use super::certificate;
 use super::edit::FlatNoun;
 use super::fault::{Faults, Pointer, Rule};
 use super::id::Id;
+use super::limits::MAX_POOLS;
 use super::net::AddressMatch;
 use super::pool;
 use super::port_forward::Transport;
@@ -175,6 +176,10 @@ impl FlatNoun for LoadBalancer {
 }
 
 fn check_pools(wire: &wire::LoadBalancer, at: &Pointer, faults: &mut Faults) {
+    if wire.pools.len() > MAX_POOLS {
+        let detail = format!("{} pools are more than the {MAX_POOLS} of a balancer", wire.pools.len());
+        faults.add(at.key("pools"), Rule::OutOfRange, detail);
+    }
     for (id, pool) in &wire.pools {
         pool::check(pool, wire.protocol, &at.key("pools").key(id.as_str()), faults);
     }

@@ -42,7 +42,10 @@ where
     ) -> fmt::Result {
         let mut text = String::new();
         context.format_fields(Writer::new(&mut text), event)?;
-        writeln!(writer, "<{}>{}", priority(*event.metadata().level()), text.replace('\n', "; "))
+        let metadata = event.metadata();
+        // What was changed by whom is looked for by this word.
+        let of = if metadata.target() == "audit" { "audit: " } else { "" };
+        writeln!(writer, "<{}>{of}{}", priority(*metadata.level()), text.replace('\n', "; "))
     }
 }
 
@@ -88,8 +91,9 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             tracing::warn!(generation = 7, "two\nlines");
             tracing::error!(why = %"gone", "failed");
+            tracing::info!(target: "audit", generation = 8, "changed");
         });
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(text, "<4>two; lines generation=7\n<3>failed why=gone\n");
+        assert_eq!(text, "<4>two; lines generation=7\n<3>failed why=gone\n<6>audit: changed generation=8\n");
     }
 }

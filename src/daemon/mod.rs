@@ -3,6 +3,7 @@
 //! The loop has a thread of its own, because its calls wait for the kernel; the engines and the API share a runtime. Ending
 //! leaves the kernel as it is: what was being forwarded is forwarded on. Called by `bin/vrouterd.rs`.
 
+mod access;
 pub mod log;
 mod memory;
 pub mod process;
@@ -12,7 +13,7 @@ mod traffic;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
+pub use self::access::{AccessError, AccessOptions};
 use self::supervisor::ServiceManager;
 use self::traffic::KernelCounts;
 use crate::api::{self, Listener};
@@ -33,6 +35,7 @@ use crate::plan::facts::Counters;
 use crate::reconcile::{Change, Edit, Handle, Loop, Surroundings};
 use crate::status::{KernelReadings, Reporter};
 use crate::store::{Author, Generations, StateLock, StoreError};
+use crate::zstack;
 
 /// How long requests that are being answered are given when the service ends.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -46,8 +49,12 @@ pub struct Options {
     pub listen: Vec<SocketAddr>,
     /// The API's socket in the file system.
     pub socket: PathBuf,
+    /// Who may speak.
+    pub access: AccessOptions,
     /// What a router that remembers nothing starts from: a configuration as JSON.
     pub first: Option<Vec<u8>>,
+    /// ZStack's personality, where it is wanted.
+    pub zstack: Option<zstack::service::Options>,
 }
 
 /// What keeps the service from running.
@@ -70,6 +77,9 @@ pub enum DaemonError {
         /// The system's words.
         source: io::Error,
     },
+    /// It cannot be said who may speak.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// An engine cannot be started.
     #[error(transparent)]
     Engines(#[from] crate::reconcile::EngineError),
@@ -87,14 +97,18 @@ pub enum DaemonError {
 /// What keeps it from starting, or from going on.
 pub async fn run(options: Options) -> Result<(), DaemonError> {
     let mut signals = Signals::new()?;
+    let door = options.access.door()?;
+    let listen_on = options.access.listen(&options.listen, door.access.asks())?;
     // Held to the end: whoever comes next finds everything written.
     let _lock = StateLock::take(&options.state_dir)?;
     let store = Generations::open(&options.state_dir)?;
     let remembers = store.0.last() > 0;
-    let listeners = listen(&options)?;
+    let listeners = listen(&listen_on, &options.socket)?;
     let services = Arc::new(Services::open(&options.state_dir)?);
-    let ports =
-        options.listen.iter().filter(|address| !address.ip().is_loopback()).map(SocketAddr::port).collect();
+    let commanded = options.zstack.iter().flat_map(|zstack| &zstack.listen);
+    let commands = commanded.clone().map(|address| tcp_at(*address)).collect::<Result<Vec<_>, _>>()?;
+    let ports = listen_on.iter().chain(commanded);
+    let ports = ports.filter(|address| !address.ip().is_loopback()).map(SocketAddr::port).collect();
     let (handle, mut ended) = start_loop(store, &services, ports).await?;
     if let Some(first) = options.first.filter(|_| !remembers) {
         first_boot(&handle, &first).await;
@@ -119,12 +133,17 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
         handle: handle.clone(),
         services: services.clone(),
         reporter: reporter.clone(),
+        door: door.clone(),
     });
-    let watching = tokio::spawn(reporter.watch());
+    let watching = tokio::spawn(reporter.clone().watch());
     for listener in listeners {
-        servers.spawn(listener.serve(router.clone(), stopping.clone()));
+        servers.spawn(listener.serve_behind(door.clone(), router.clone(), stopping.clone()));
     }
-    let result = signals.wait(&handle, &mut ended).await;
+    if let Some(zstack) = options.zstack {
+        let house = (handle.clone(), reporter);
+        zstack::service::start(zstack, commands, &options.state_dir, house, &mut servers, &stopping).await?;
+    }
+    let result = signals.wait(&handle, || options.access.reload(&door), &mut ended).await;
     supervisor::stopping();
     // Whoever is gone already needs not be told.
     let _ = stop.send(true);
@@ -153,15 +172,19 @@ fn counters() -> Counters {
         .unwrap_or_default()
 }
 
-fn listen(options: &Options) -> Result<Vec<Listener>, DaemonError> {
+fn listen(addresses: &[SocketAddr], socket: &Path) -> Result<Vec<Listener>, DaemonError> {
     let mut listeners = Vec::new();
-    for address in &options.listen {
-        let failed = |source| DaemonError::Listen { address: address.to_string(), source };
-        listeners.push(Listener::Tcp(tcp(*address).map_err(failed)?));
+    for address in addresses {
+        listeners.push(Listener::Tcp(tcp_at(*address)?));
     }
-    let failed = |source| DaemonError::Listen { address: options.socket.display().to_string(), source };
-    listeners.push(Listener::unix(&options.socket).map_err(failed)?);
+    let failed = |source| DaemonError::Listen { address: socket.display().to_string(), source };
+    listeners.push(Listener::unix(socket).map_err(failed)?);
     Ok(listeners)
+}
+
+/// A socket on an address, or which address it cannot be on.
+fn tcp_at(address: SocketAddr) -> Result<TcpListener, DaemonError> {
+    tcp(address).map_err(|source| DaemonError::Listen { address: address.to_string(), source })
 }
 
 /// A socket that may be on an address that a device gets later.
@@ -197,7 +220,7 @@ async fn start_loop(
         runtime.block_on(async move {
             let open = || -> Result<_, DaemonError> {
                 let mut kernel = Linux::open()?;
-                let events = Events::open(kernel.route_port())?;
+                let events = Events::open(kernel.ports())?;
                 let surroundings = Surroundings {
                     capabilities: kernel.capabilities()?,
                     management_ports,
@@ -261,13 +284,19 @@ impl Signals {
     }
 
     /// Waits until the service has to end; a hangup has everything looked at again.
-    async fn wait(&mut self, handle: &Handle, ended: &mut oneshot::Receiver<()>) -> Result<(), DaemonError> {
+    async fn wait(
+        &mut self,
+        handle: &Handle,
+        reload: impl Fn(),
+        ended: &mut oneshot::Receiver<()>,
+    ) -> Result<(), DaemonError> {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return Ok(()),
                 _ = self.interrupt.recv() => return Ok(()),
                 _ = self.hangup.recv() => {
                     supervisor::reloading();
+                    reload();
                     if let Err(error) = handle.reload().await {
                         tracing::error!(%error, "not looked at again");
                     }

@@ -1,13 +1,15 @@
 //! The real kernel: steps carried out over netlink and `/proc/sys`, and read back.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use super::announce::{Announcement, Announcer};
+use super::events::OwnPorts;
 use super::netlink::{NETLINK_NETFILTER, NETLINK_ROUTE, Netlink};
 use super::nftables::Nftables;
-use super::{Kernel, KernelError, StepResult, capabilities, conntrack, link, route, sysctl};
+use super::{Kernel, KernelError, StepResult, capabilities, conntrack, link, route, sysctl, way};
 use crate::clock;
-use crate::plan::facts::{Capabilities, Observed, Route, Sysctl, TableSeen};
+use crate::plan::facts::{Capabilities, Name, Observed, Route, Sysctl, TableSeen, WayAnswer, WayQuestion};
 use crate::plan::step::{Plan, Step};
 
 /// Up to so many routes are read back one by one; more are read with all of ours.
@@ -60,10 +62,10 @@ impl Linux {
         Ok(capabilities)
     }
 
-    /// The number by which the kernel names this process in what it tells of changes of routes.
+    /// The numbers by which the kernel names this process in what it tells of changes.
     #[must_use]
-    pub fn route_port(&self) -> u32 {
-        self.route.port()
+    pub fn ports(&self) -> OwnPorts {
+        OwnPorts { route: self.route.port(), nftables: self.nftables.port() }
     }
 
     fn take(&mut self, step: &Step) -> Result<(), KernelError> {
@@ -92,7 +94,7 @@ impl Linux {
                 Ok(())
             }
             Step::Announce(addresses) => {
-                let known = |(device, address): &(crate::plan::facts::Device, std::net::Ipv4Addr)| {
+                let known = |(device, address): &(crate::plan::facts::Device, Ipv4Addr)| {
                     let mac = self.macs.get(&device.index).copied()?;
                     Some(Announcement { index: device.index, mac, address: *address })
                 };
@@ -127,12 +129,26 @@ impl Kernel for Linux {
         })
     }
 
+    async fn look(&mut self) -> Result<Observed, KernelError> {
+        // Another reader, so that this one still knows which generation it read.
+        let table = Nftables::open()?.observe()?;
+        self.observe_around(table).await
+    }
+
     fn read_sysctls(&mut self, sysctls: &[Sysctl]) -> Result<BTreeMap<Sysctl, String>, KernelError> {
         sysctl::observe(sysctls)
     }
 
     fn is_stale(&mut self) -> Result<bool, KernelError> {
         self.nftables.is_stale()
+    }
+
+    fn way(&mut self, question: &WayQuestion) -> Result<Option<WayAnswer>, KernelError> {
+        way::ask(&mut self.route, question).map(Some)
+    }
+
+    fn remembered(&mut self, map: &Name, source: Ipv4Addr) -> Result<Option<(Ipv4Addr, u16)>, KernelError> {
+        self.nftables.remembered(map, source)
     }
 
     async fn execute(&mut self, plan: &Plan) -> Vec<StepResult> {

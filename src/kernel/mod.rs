@@ -18,18 +18,20 @@ mod netlink;
 mod nftables;
 mod route;
 mod sysctl;
+mod way;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 pub use balanced::{EndedConnections, balanced};
 pub use counters::counters;
-pub use events::{Events, Happened};
+pub use events::{Events, Happened, OwnPorts};
 pub use linux::Linux;
 pub use log::FirewallLog;
 
-use crate::plan::facts::{Observed, Sysctl, TableSeen};
+use crate::plan::facts::{Name, Observed, Sysctl, TableSeen, WayAnswer, WayQuestion};
 use crate::plan::step::Plan;
 
 /// What the loop asks of a kernel: the real one, or a fake in a test.
@@ -49,6 +51,14 @@ pub trait Kernel {
         table: Option<TableSeen>,
     ) -> impl Future<Output = Result<Observed, KernelError>>;
 
+    /// What [`Kernel::observe`] tells, by the way: [`Kernel::is_stale`] says afterwards what it said before.
+    ///
+    /// # Errors
+    /// As [`Kernel::observe`].
+    fn look(&mut self) -> impl Future<Output = Result<Observed, KernelError>> {
+        self.observe()
+    }
+
     /// Values of `/proc/sys`, of those that are there.
     ///
     /// # Errors
@@ -60,6 +70,22 @@ pub trait Kernel {
     /// # Errors
     /// As [`Kernel::observe`].
     fn is_stale(&mut self) -> Result<bool, KernelError>;
+
+    /// Where the kernel itself says that a packet goes, by all of its routes; nothing where it is not there to be asked.
+    ///
+    /// # Errors
+    /// As [`Kernel::observe`].
+    fn way(&mut self, _question: &WayQuestion) -> Result<Option<WayAnswer>, KernelError> {
+        Ok(None)
+    }
+
+    /// Where a source went before, as a map that packets fill remembers it.
+    ///
+    /// # Errors
+    /// As [`Kernel::observe`].
+    fn remembered(&mut self, _map: &Name, _source: Ipv4Addr) -> Result<Option<(Ipv4Addr, u16)>, KernelError> {
+        Ok(None)
+    }
 
     /// Takes the steps in order, up to the first that fails.
     fn execute(&mut self, plan: &Plan) -> impl Future<Output = Vec<StepResult>>;
@@ -94,6 +120,9 @@ pub enum KernelError {
         /// The kernel's error, and its own words where it has some.
         reason: String,
     },
+    /// The ruleset that a transaction was made for is not the kernel's any more; another attempt may do.
+    #[error("somebody else changed the ruleset meanwhile")]
+    Disturbed,
     /// A file below `/proc/sys` cannot be read or written.
     #[error("cannot {action} /proc/sys/{path}: {reason}")]
     Sysctl {

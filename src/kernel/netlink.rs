@@ -166,25 +166,37 @@ impl Netlink {
     where
         I: NetlinkSerializable + Into<NetlinkPayload<I>>,
     {
+        match self.ask(message, read)? {
+            Ok(found) => Ok(found),
+            Err(refusal) if refusal.code == libc::ENOENT || refusal.code == libc::ESRCH => Ok(None),
+            Err(refusal) => {
+                Err(KernelError::Refused { action: "answer a question".to_owned(), reason: refusal.reason })
+            }
+        }
+    }
+
+    /// Asks for one thing, where a refusal is an answer too.
+    pub(super) fn ask<I, T>(
+        &mut self,
+        message: I,
+        read: impl Fn(&NetlinkHeader, &[u8]) -> Result<T, KernelError>,
+    ) -> Result<Result<Option<T>, Refusal>, KernelError>
+    where
+        I: NetlinkSerializable + Into<NetlinkPayload<I>>,
+    {
         let mut buffer = Vec::new();
         let sequence = self.pack(&mut buffer, message, 0);
         self.socket.send_to(&buffer, &SocketAddr::new(0, 0), 0).map_err(|error| failed("send", &error))?;
-        let mut found = None;
+        let mut found = Ok(None);
         while self.receive(libc::MSG_DONTWAIT)? {
             for (header, payload) in messages(&self.buffer) {
                 if header.sequence_number != sequence {
                     continue;
                 }
                 match refusal(&header, payload) {
-                    Some(refusal) if refusal.code == libc::ENOENT || refusal.code == libc::ESRCH => {}
-                    Some(refusal) => {
-                        return Err(KernelError::Refused {
-                            action: "answer a question".to_owned(),
-                            reason: refusal.reason,
-                        });
-                    }
+                    Some(refusal) => found = Err(refusal),
                     None if i32::from(header.message_type) == libc::NLMSG_ERROR => {}
-                    None => found = Some(read(&header, payload)?),
+                    None => found = Ok(Some(read(&header, payload)?)),
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! The firewall's rules as facts: a chain for each direction, and one of ingress for each public interface.
 //!
-//! A rule that asks for several addresses or ports looks them up in a set of its own.
+//! A rule that asks for several addresses or ports looks them up in a set of its own. Rule sets of interfaces are chains
+//! that return what they let pass, so that every one of them and then the direction's chain has its say.
 
 use std::sync::Arc;
 
@@ -14,28 +15,39 @@ use super::{names, snat};
 use crate::config::Id;
 use crate::config::firewall::{Action, Direction, FirewallRule, Service};
 use crate::config::net::{AddressMatch, AddressRange};
+use crate::config::rule_set::{Passage, RuleSet};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+/// The longest text that the kernel takes with a packet for the journal.
+const MAX_PREFIX: usize = 127;
 /// How many lines a second one rule may write to the journal, and how many at once.
 const LOG_RATE: Statement = Statement::Limit { per_second: 10, burst: 50 };
 
 /// States the chains and sets of the firewall anew.
 pub(super) fn replace(target: &Target, facts: &mut Facts) {
     let Some(ruleset) = &mut facts.ruleset else { return };
-    let stale: Vec<Name> = rule_sets(ruleset).collect();
+    let from = |text: &str| Name::from(text)..;
+    let sets = ruleset.sets.range(from(names::RULE_SETS)).map(|(name, _)| name);
+    let stale: Vec<Name> = beginning(sets, names::RULE_SETS).collect();
     for name in stale {
         ruleset.sets.remove(&name);
     }
+    let chains = ruleset.chains.range(from(names::INTERFACE_RULES)).map(|(name, _)| name);
+    let stale: Vec<Name> = beginning(chains, names::INTERFACE_RULES).collect();
+    for name in stale {
+        ruleset.chains.remove(&name);
+    }
+    interface_rules(target, ruleset);
     let defaults = target.config.firewall().defaults;
     let chain = |ruleset: &mut Ruleset, direction, place, default| {
         let mut rules = Vec::new();
         for (id, rule) in target.config.firewall().in_order() {
             if rule.direction == direction {
-                rules.extend(judge(target, id, rule, place, ruleset));
+                rules.extend(judge(target, &Label::of(id, rule), rule, place, ruleset));
             }
         }
-        rules.extend(verdict(&[Statement::Counter], default, Protocols::Every, "default"));
+        rules.extend(verdict(&[Statement::Counter], default, Protocols::Every, "default", &Verdict::Accept));
         rules
     };
     let egress = chain(ruleset, Direction::Egress, None, defaults.egress);
@@ -48,17 +60,82 @@ pub(super) fn replace(target: &Target, facts: &mut Facts) {
     }
 }
 
-/// The sets of firewall rules that are there.
-fn rule_sets(ruleset: &Ruleset) -> impl Iterator<Item = Name> {
-    let first = Name::from(names::RULE_SETS);
-    let sets = ruleset.sets.range(first..).map(|(name, _)| name);
-    sets.take_while(|name| name.as_str().starts_with(names::RULE_SETS)).cloned()
+/// Of names in order, from the first that begins with a text, those that do.
+fn beginning<'a>(
+    names: impl Iterator<Item = &'a Name> + 'a,
+    text: &'static str,
+) -> impl Iterator<Item = Name> + 'a {
+    names.take_while(move |name| name.as_str().starts_with(text)).cloned()
+}
+
+/// States the rule sets of interfaces, and the way to them.
+fn interface_rules(target: &Target, ruleset: &mut Ruleset) {
+    let sets = &target.config.firewall().rule_sets;
+    if sets.is_empty() {
+        return;
+    }
+    let mut ways = Vec::new();
+    for (id, set) in sets {
+        // By a device that is not there, nothing goes.
+        let Some(place) = target.places().find(|place| *place.id == set.interface) else { continue };
+        let chain = names::interface_rules(id);
+        let device = match set.passage {
+            Passage::In => Statement::InputDevice(place.device()),
+            Passage::Out => Statement::OutputDevice(place.device()),
+        };
+        let jump = Statement::Verdict(Verdict::Jump(chain.clone()));
+        ways.push(Rule::of(format!("rule_set {id}"), vec![device, jump]));
+        let rules = rules_of(target, id, set, place.zone.public, ruleset);
+        ruleset.chain(chain, rules);
+    }
+    ruleset.chain(names::INTERFACE_RULES, ways);
+}
+
+fn rules_of(target: &Target, id: &Id, set: &RuleSet, is_public: bool, ruleset: &mut Ruleset) -> Vec<Rule> {
+    let passage = match set.passage {
+        Passage::In => "in",
+        Passage::Out => "out",
+    };
+    let mut rules = Vec::new();
+    for (rule_id, rule) in set.in_order() {
+        let label = Label {
+            name: format!("{id}.{rule_id}"),
+            comment: format!("rule_set {id} {rule_id}"),
+            direction: passage,
+            accept: Verdict::Return,
+        };
+        rules.extend(judge(target, &label, rule, None, ruleset));
+    }
+    let comment = format!("rule_set {id} default");
+    if set.default != Action::Accept && set.passage == Passage::In && is_public {
+        let verdict = Statement::Verdict(Verdict::Return);
+        rules.push(Rule::of(&*comment, vec![Statement::Translated, Statement::Counter, verdict]));
+    }
+    let counter = [Statement::Counter];
+    rules.extend(verdict(&counter, set.default, Protocols::Every, &comment, &Verdict::Return));
+    rules
+}
+
+/// What a rule is called in the table and in the journal, and what becomes of what it accepts.
+struct Label {
+    /// Part of the names of its sets.
+    name: String,
+    comment: String,
+    direction: &'static str,
+    accept: Verdict,
+}
+
+impl Label {
+    fn of(id: &Id, rule: &FirewallRule) -> Self {
+        let direction = direction(rule.direction);
+        Self { name: id.to_string(), comment: format!("rule {id}"), direction, accept: Verdict::Accept }
+    }
 }
 
 /// What a rule judges, as kernel rules. In an ingress chain, `public` is the interface that the chain is of.
 fn judge(
     target: &Target,
-    id: &Id,
+    label: &Label,
     rule: &FirewallRule,
     public: Option<&Id>,
     ruleset: &mut Ruleset,
@@ -73,32 +150,33 @@ fn judge(
             None => return Vec::new(),
         },
     }
-    let protocols = service(id, &rule.service, &mut matches, ruleset);
+    let protocols = service(&label.name, &rule.service, &mut matches, ruleset);
     if let Some(sources) = &rule.sources {
         // A guest that comes back by a public address is meant where that address is.
         let hairpin: Vec<_> = match rule.direction {
             Direction::Ingress => snat::hairpin_sources(target, sources).collect(),
             Direction::Egress | Direction::BetweenGuests => Vec::new(),
         };
-        let name = names::rule_set(id, "sources");
+        let name = names::rule_set(&label.name, "sources");
         matches.extend(addresses(name, sources, &hairpin, Side::Source, ruleset));
     }
     if let Some(destinations) = &rule.destinations {
-        let name = names::rule_set(id, "destinations");
+        let name = names::rule_set(&label.name, "destinations");
         matches.extend(addresses(name, destinations, &[], Side::Destination, ruleset));
     }
     if let Some(address) = rule.address {
         matches.push(Statement::OriginalDestination(address.get()));
     }
-    let comment = format!("rule {id}");
+    let comment = label.comment.as_str();
     let mut rules = Vec::new();
     if rule.log && target.surroundings.capabilities.log_group {
-        let prefix = format!("{} {} {id}", action(rule.action), direction(rule.direction));
+        let mut prefix = format!("{} {} {}", action(rule.action), label.direction, label.name);
+        prefix.truncate(MAX_PREFIX);
         let log = [LOG_RATE, Statement::Log { group: LOG_GROUP, prefix }];
-        rules.push(Rule::of(&*comment, [matches.clone(), log.to_vec()].concat()));
+        rules.push(Rule::of(comment, [matches.clone(), log.to_vec()].concat()));
     }
     matches.push(Statement::Counter);
-    rules.extend(verdict(&matches, rule.action, protocols, &comment));
+    rules.extend(verdict(&matches, rule.action, protocols, comment, &label.accept));
     rules
 }
 
@@ -114,7 +192,7 @@ enum Protocols {
     NotTcp,
 }
 
-fn service(id: &Id, service: &Service, matches: &mut Vec<Statement>, ruleset: &mut Ruleset) -> Protocols {
+fn service(label: &str, service: &Service, matches: &mut Vec<Statement>, ruleset: &mut Ruleset) -> Protocols {
     let (protocol, ports) = match service {
         Service::All => return Protocols::Every,
         Service::Icmp(None) => {
@@ -138,7 +216,7 @@ fn service(id: &Id, service: &Service, matches: &mut Vec<Statement>, ruleset: &m
         [] => {}
         [(first, last)] if first == last => matches.push(Statement::DestinationPort(*first)),
         ranges => {
-            let name = names::rule_set(id, "ports");
+            let name = names::rule_set(label, "ports");
             let elements =
                 ranges.iter().map(|(first, last)| (Key::PortRange(*first, *last), Element::Member));
             add(ruleset, name.clone(), SetKind::PortRanges, elements.collect());
@@ -199,10 +277,16 @@ fn add(ruleset: &mut Ruleset, name: Name, kind: SetKind, elements: Elements) {
 }
 
 /// The rules that carry an action out on what fits.
-fn verdict(matches: &[Statement], action: Action, protocols: Protocols, comment: &str) -> Vec<Rule> {
+fn verdict(
+    matches: &[Statement],
+    action: Action,
+    protocols: Protocols,
+    comment: &str,
+    accept: &Verdict,
+) -> Vec<Rule> {
     let rule = |more: Vec<Statement>| Rule::of(comment, [matches, &more].concat());
     match (action, protocols) {
-        (Action::Accept, _) => vec![rule(vec![Statement::Verdict(Verdict::Accept)])],
+        (Action::Accept, _) => vec![rule(vec![Statement::Verdict(accept.clone())])],
         (Action::Drop, _) => vec![rule(vec![Statement::Verdict(Verdict::Drop)])],
         (Action::Reject, Protocols::Tcp) => vec![rule(vec![Statement::RejectReset])],
         (Action::Reject, Protocols::NotTcp) => vec![rule(vec![Statement::RejectProhibited])],

@@ -62,6 +62,9 @@ fn entry(target: &Target, flowtable: Option<&Flowtable>) -> Vec<Rule> {
     }
     rules.push(Rule::new(vec![known(), Statement::Verdict(Verdict::Accept)]));
     rules.push(Rule::new(vec![Statement::ConntrackState(ConntrackState::INVALID), drop()]));
+    if !target.config.firewall().rule_sets.is_empty() {
+        rules.push(Rule::new(vec![Statement::Verdict(Verdict::Jump(names::INTERFACE_RULES.into()))]));
+    }
     let goto = |chain: Name| Statement::Verdict(Verdict::Goto(chain));
     for place in target.places() {
         for side in guest_input(place) {

@@ -61,7 +61,11 @@ fn main_gateway(target: &Target) -> Option<Id> {
     let interfaces = target.config.interfaces();
     let has_gateway = |id: &&Id| interfaces.get(*id).is_some_and(|interface| interface.gateway.is_some());
     let public = target.config.layout().public().iter().find(has_gateway);
-    public.or_else(|| interfaces.keys().find(has_gateway)).cloned()
+    let main = public.or_else(|| {
+        let with_gateway = interfaces.iter().filter(|(id, _)| has_gateway(id));
+        with_gateway.min_by_key(|(_, interface)| interface.gateway_priority()).map(|(id, _)| id)
+    });
+    main.cloned()
 }
 
 fn default_route(table: u32) -> RouteKey {

@@ -43,7 +43,10 @@ fn stands_where(earlier: &Target, target: &Target) -> bool {
             old_id == new_id && old.settings.interface == new.settings.interface
         });
     let interfaces = |config: &Config| config.dns().map(|dns| dns.settings.interfaces.clone());
+    // The way to rule sets is there where there are any.
+    let leads = |config: &Config| !config.firewall().rule_sets.is_empty();
     old.shares_layout(new)
+        && leads(old) == leads(new)
         && same_dhcp
         && old.interfaces() == new.interfaces()
         && old.routes() == new.routes()

@@ -18,6 +18,7 @@ mod lower;
 mod mark;
 mod mss;
 mod names;
+pub mod origin;
 mod own;
 mod port_forward;
 mod qos;

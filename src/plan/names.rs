@@ -31,6 +31,14 @@ pub(super) const BALANCER_LISTENERS_ALLOWED: &str = "balancer_listeners_allowed"
 pub(super) const BALANCER_LISTENERS_DENIED: &str = "balancer_listeners_denied";
 /// What the names of firewall rules' sets begin with.
 pub(super) const RULE_SETS: &str = "rule_";
+/// What the names of maps of guests to their public addresses begin with.
+pub(super) const EIP_SOURCES: &str = "eip_sources_";
+/// What the names of chains that judge what comes from a public interface begin with.
+pub(super) const FROM_PUBLIC: &str = "from_public_";
+/// What the names of chains of ingress rules begin with.
+pub(super) const INGRESS: &str = "ingress_";
+/// What the names of balancers' chains begin with.
+pub(super) const BALANCER: &str = "balancer_";
 /// The flowtable.
 pub(super) const FLOWTABLE: &str = "established";
 
@@ -60,6 +68,8 @@ pub(super) const TRANSLATED: &str = "translated";
 pub(super) const TRANSLATED_TO_GUEST: &str = "translated_to_guest";
 /// Egress rules.
 pub(super) const EGRESS: &str = "egress";
+/// Leads what is forwarded to the rule sets of the interfaces that it goes by.
+pub(super) const INTERFACE_RULES: &str = "interface_rules";
 /// Rules between guest networks.
 pub(super) const BETWEEN_GUESTS: &str = "between_guests";
 /// Lets in what is for a balancer that the router itself serves.
@@ -88,27 +98,32 @@ pub(super) fn qos(direction: &str, id: &Id) -> Name {
 
 /// Targets of the EIPs of a public interface to their public addresses.
 pub(super) fn eip_sources(interface: &Id) -> Name {
-    format!("eip_sources_{interface}").into()
+    format!("{EIP_SOURCES}{interface}").into()
 }
 
 /// Judges what comes from a public interface.
 pub(super) fn from_public(interface: &Id) -> Name {
-    format!("from_public_{interface}").into()
+    format!("{FROM_PUBLIC}{interface}").into()
 }
 
 /// Ingress rules of a public interface.
 pub(super) fn ingress(interface: &Id) -> Name {
-    format!("ingress_{interface}").into()
+    format!("{INGRESS}{interface}").into()
+}
+
+/// The rules of a rule set.
+pub(super) fn interface_rules(set: &Id) -> Name {
+    format!("{INTERFACE_RULES}_{set}").into()
 }
 
 /// The sources, destinations or ports that a firewall rule asks for.
-pub(super) fn rule_set(rule: &Id, what: &str) -> Name {
+pub(super) fn rule_set(rule: &str, what: &str) -> Name {
     format!("{RULE_SETS}{what}_{rule}").into()
 }
 
 /// Gives a balancer's connections to its backends.
 pub(super) fn balancer(balancer: &Id) -> Name {
-    format!("balancer_{balancer}").into()
+    format!("{BALANCER}{balancer}").into()
 }
 
 /// The slots of a balancer.

@@ -1,6 +1,6 @@
 //! Source translation as facts: the chain behind routing, EIPs before networks, hairpin before both.
 
-use super::facts::statement::{Statement, Verdict};
+use super::facts::statement::{Direction, Statement, Verdict};
 use super::facts::{Facts, Hook, HookPoint, Policy, Rule, Ruleset};
 use super::lower::priority;
 use super::sides::{guest_input, guest_output, is_guest_source};
@@ -12,7 +12,10 @@ const TCP: u8 = 6;
 
 /// Adds the chain, and the routes of public addresses that are not an interface's.
 pub(super) fn lower(target: &Target, ruleset: &mut Ruleset, facts: &mut Facts) {
-    let mut rules = hairpin(target);
+    // The reset that refuses a connection answers it before it has a source, and would be taken for the first packet.
+    let answers = vec![Statement::Direction(Direction::Reply), Statement::Verdict(Verdict::Accept)];
+    let mut rules = vec![Rule::new(answers)];
+    rules.extend(hairpin(target));
     for place in target.public_places() {
         let device = Statement::OutputDevice(place.device());
         if place.zone.guests_by_address {

@@ -9,7 +9,7 @@ use super::run::Loop;
 use super::{Engines, Supervisor};
 use crate::clock;
 use crate::config::Config;
-use crate::kernel::{Kernel, StepResult};
+use crate::kernel::{Kernel, KernelError, StepResult};
 use crate::plan::facts::{Facts, KnownChains, Link, Observed, Route, Sysctl};
 use crate::plan::{self, Plan, Step, Target, diff, find_links, lower};
 
@@ -37,11 +37,16 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
     /// Makes the kernel and the engines what `config` says. What was done is in the order of doing.
     pub(super) async fn carry_out(&mut self, config: &Config) -> Result<Vec<StepResult>, ChangeError> {
         let done = self.carry_out_in_kernel(config).await?;
+        self.hand_to_engines(config).await?;
+        Ok(done)
+    }
+
+    /// Makes the engines what `config` says.
+    pub(super) async fn hand_to_engines(&mut self, config: &Config) -> Result<(), ChangeError> {
         let links = self.links();
         let running = self.published.load().generation;
         let applied = timed("engines", self.engines.apply(config, &links)).await;
-        applied.map_err(|error| ChangeError::Engine(error, running))?;
-        Ok(done)
+        applied.map_err(|error| ChangeError::Engine(error, running))
     }
 
     /// Makes the kernel what `config` says, and leaves the engines alone.
@@ -63,9 +68,15 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             self.belief.observed = None;
             let results = timed("execute", self.kernel.execute(&plan)).await;
             let failure = results.iter().find_map(|result| result.error.clone());
-            done.extend(results);
-            if let Some(error) = failure {
-                return Err(refused(error));
+            done.extend(results.into_iter().filter(|result| result.error.is_none()));
+            match failure {
+                // What somebody else did in between is seen in the next round.
+                Some(KernelError::Disturbed) => {
+                    remaining = plan;
+                    continue;
+                }
+                Some(error) => return Err(refused(error)),
+                None => {}
             }
             let seen = timed("read back", self.kernel.read_back(&observed, &plan)).await;
             self.belief.observed = Some(seen.map_err(refused)?);
@@ -100,7 +111,7 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         Ok((observed, plan))
     }
 
-    fn target(&self, config: &Config, observed: &Observed) -> Target {
+    pub(super) fn target(&self, config: &Config, observed: &Observed) -> Target {
         let surroundings = plan::Surroundings {
             links: find_links(config.interfaces(), observed.links.values()),
             capabilities: self.surroundings.capabilities,

@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::task::spawn_blocking;
 
 use super::EngineError;
+use super::confirm::Unconfirmed;
 use crate::clock;
 use crate::config::{self, ChangeKind, Config, Faults};
 use crate::kernel::{KernelError, StepResult};
@@ -36,6 +37,9 @@ pub struct Answer {
     pub step_count: usize,
     /// How long it took, in milliseconds, durable and verified.
     pub took_ms: f64,
+    /// What comes back, and when, unless it is confirmed; absent where nothing waits to be confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unconfirmed: Option<Unconfirmed>,
 }
 
 /// Which objects differ.
@@ -95,6 +99,9 @@ pub enum ChangeError {
     /// The disk refused.
     #[error("{0}; generation {1} runs on")]
     Store(StoreError, Number),
+    /// Nothing waits to be confirmed.
+    #[error("nothing waits to be confirmed; generation {0} runs")]
+    NothingWaits(Number),
     /// Too many requests wait.
     #[error("{waiting} changes are waiting already; try again")]
     Busy {
@@ -143,7 +150,8 @@ impl Answer {
     /// The answer where nothing was done.
     pub(super) fn unchanged(generation: Number, changes: ChangeSummary, took: Duration) -> Self {
         let changed = changes.added + changes.changed + changes.removed > 0;
-        Self { generation, changed, changes, steps: Vec::new(), step_count: 0, took_ms: milliseconds(took) }
+        let took_ms = milliseconds(took);
+        Self { generation, changed, changes, steps: Vec::new(), step_count: 0, took_ms, unconfirmed: None }
     }
 }
 

@@ -9,12 +9,19 @@
 //!
 //! The API asks through a [`Handle`]; requests are worked off one after the other, so the newest wins. What a request
 //! does is all or nothing: where the kernel, an engine or the disk refuses, the last generation is planned again by the
-//! same path.
+//! same path. `confirm` brings back what nobody confirms; `repair` puts back, or reports, what others do to ours, which
+//! `drift` remembers and limits; `difference` tells two generations apart.
 
+mod audit;
 mod carry_out;
 mod change;
+mod confirm;
+mod difference;
+mod drift;
+mod reach;
 mod repair;
 mod run;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -26,7 +33,12 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use change::{Answer, ChangeError, ChangeSummary, StepReport};
+pub use confirm::{Confirmed, Unconfirmed, WentBack};
+pub use difference::{Difference, Differing};
+pub use drift::{DriftCause, DriftEvent, DriftSeen};
+pub use reach::{Reach, Tcp};
 pub use run::{Loop, Surroundings};
+pub use trace::TraceError;
 
 use crate::clock::Timestamp;
 use crate::config::{Config, Faults, Id};
@@ -34,6 +46,7 @@ use crate::plan::Availability;
 use crate::plan::facts::{Capabilities, Link};
 use crate::store::generations::Number;
 use crate::store::{Author, Generation};
+use crate::trace::{Question, Trace};
 
 /// How many requests may wait for the loop; more are told that it is busy.
 const QUEUE: usize = 256;
@@ -79,10 +92,14 @@ impl Change {
 pub(crate) enum Request {
     /// A change of the configuration.
     Change(Change, oneshot::Sender<Result<Answer, ChangeError>>),
-    /// The document of a generation, if it is remembered.
+    /// Keep what waits to be confirmed: the generation that is meant, where the caller says so, and who he is.
+    Confirm(Option<Number>, Author, oneshot::Sender<Result<Confirmed, ChangeError>>),
+    /// The document of a generation as it is stored, if it is remembered.
     Document(Number, oneshot::Sender<Result<Option<Value>, ChangeError>>),
     /// Look at everything again and put right what is not.
     Reload(oneshot::Sender<()>),
+    /// What becomes of a packet.
+    Trace(Question, oneshot::Sender<Result<Trace, TraceError>>),
 }
 
 /// What the rest of the process sees of the loop. Cheap to clone.
@@ -115,6 +132,12 @@ pub struct Published {
     pub last_change: Option<(Duration, usize)>,
     /// How often something was put right that somebody else had changed.
     pub repairs: u64,
+    /// What others did to ours.
+    pub drift: Arc<DriftSeen>,
+    /// What comes back, and when, unless it is confirmed.
+    pub unconfirmed: Option<Unconfirmed>,
+    /// The last change that went back by itself.
+    pub went_back: Option<WentBack>,
 }
 
 /// What keeps the configuration from being carried out.
@@ -137,11 +160,39 @@ impl Handle {
         self.ask(|reply| Request::Change(change, reply)).await?
     }
 
-    /// The document of a generation, if it is remembered.
+    /// Keeps what waits to be confirmed; `meant` is the generation that the caller believes to run.
+    ///
+    /// # Errors
+    /// Another generation runs, nothing waits, or the disk refused.
+    pub async fn confirm(&self, meant: Option<Number>, author: Author) -> Result<Confirmed, ChangeError> {
+        self.ask(|reply| Request::Confirm(meant, author, reply)).await?
+    }
+
+    /// The document of a generation, if it is remembered, as anybody may read it.
     ///
     /// # Errors
     /// The store cannot be read.
     pub async fn document(&self, generation: Number) -> Result<Option<Value>, ChangeError> {
+        let Some(document) = self.stored(generation).await? else { return Ok(None) };
+        difference::work(move || difference::normalised(document)).await.map(Some)
+    }
+
+    /// What differs between two generations, if both are remembered; 0 is the router with nothing configured.
+    ///
+    /// # Errors
+    /// One of them is not remembered, or the store cannot be read.
+    pub async fn difference(&self, from: Number, to: Number) -> Result<Difference, ChangeError> {
+        let published = self.published();
+        let [mut before, mut after] = [None, None];
+        for (number, document) in [(from, &mut before), (to, &mut after)] {
+            if number != 0 && number != published.generation {
+                *document = Some(self.stored(number).await?.ok_or(ChangeError::Unknown(number))?);
+            }
+        }
+        difference::work(move || difference::between(&published, [(from, before), (to, after)])).await?
+    }
+
+    async fn stored(&self, generation: Number) -> Result<Option<Value>, ChangeError> {
         self.ask(|reply| Request::Document(generation, reply)).await?
     }
 
@@ -151,6 +202,14 @@ impl Handle {
     /// The loop is busy or gone.
     pub async fn reload(&self) -> Result<(), ChangeError> {
         self.ask(Request::Reload).await
+    }
+
+    /// What becomes of a packet, by the configuration that runs and by the kernel as it is.
+    ///
+    /// # Errors
+    /// The interface is not in the configuration, the kernel does not answer, or the loop is busy or gone.
+    pub async fn trace(&self, question: Question) -> Result<Trace, TraceError> {
+        self.ask(|reply| Request::Trace(question, reply)).await.map_err(TraceError::Loop)?
     }
 
     /// What the loop said of itself last.

@@ -3,15 +3,19 @@
 use std::collections::BTreeSet;
 use std::future::{Future, pending};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::audit;
 use super::carry_out::Belief;
 use super::change::{Answer, ChangeError, ChangeSummary, Comparison, StepReport, milliseconds, timed};
+use super::confirm::Confirm;
+use super::drift::{Drift, DriftCause};
+use super::reach::{Reach, Tcp};
 use super::repair::Rest;
 use super::{Change, Edit, Engines, Handle, Published, QUEUE, Request, Supervisor};
 use crate::clock::{self, Timestamp};
@@ -22,8 +26,9 @@ use crate::plan::facts::Capabilities;
 use crate::store::generations::Number;
 use crate::store::{Author, Generation, Generations};
 
-/// How often the loop says that it is alive and asks whether somebody changed our table.
-const TICK: Duration = Duration::from_secs(1);
+/// How often the loop says that it is alive and asks whether somebody changed a value of `/proc/sys`, of which nobody tells:
+/// it is put back within a second.
+const TICK: Duration = Duration::from_millis(500);
 /// A change of so many objects leaves memory behind that is worth returning.
 const GREAT: usize = 1000;
 
@@ -54,6 +59,11 @@ pub struct Loop<K, E, S> {
     pub(super) belief: Belief,
     pub(super) config: Config,
     pub(super) rest: Rest,
+    pub(super) drift: Drift,
+    pub(super) confirm: Confirm,
+    pub(super) reach: Arc<dyn Reach>,
+    /// When the loop was made: what its limits count from.
+    pub(super) begin: Instant,
     /// Whether a great change was made since the last tick: memory of it can go back.
     pub(super) owes_memory: bool,
 }
@@ -85,6 +95,9 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             trouble: None,
             last_change: None,
             repairs: 0,
+            drift: Arc::default(),
+            unconfirmed: None,
+            went_back: None,
         }));
         let handle = Handle { requests: sender, published: published.clone() };
         let mut availabilities = engines.availability();
@@ -102,13 +115,24 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             belief: Belief::default(),
             config,
             rest: Rest::default(),
+            drift: Drift::default(),
+            confirm: Confirm::default(),
+            reach: Arc::new(Tcp),
+            begin: clock::moment(),
             owes_memory: true,
         };
         Ok((engine, handle))
     }
 
+    /// The same loop, looking for whoever asks in another way.
+    #[must_use]
+    pub fn with_reach(self, reach: Arc<dyn Reach>) -> Self {
+        Self { reach, ..self }
+    }
+
     /// Runs until the last handle is gone. `events` is what the kernel tells; without it, ticks alone find changes out.
     pub async fn run(mut self, mut events: Option<Events>) {
+        self.take_up().await;
         self.restore().await;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -118,14 +142,18 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
                     Some(request) => self.answer(request).await,
                     None => return,
                 },
-                happened = next(&mut events) => match happened {
-                    Ok(happened) => self.look(happened).await,
-                    Err(error) => {
+                happened = next(&mut events) => {
+                    let looked = match happened {
+                        Ok(happened) => self.look(happened, &mut events).await,
+                        Err(error) => Err(error),
+                    };
+                    if let Err(error) = looked {
                         tracing::error!(%error, "the kernel's events are lost; changes are found by looking now and then");
                         events = None;
                     }
-                },
+                }
                 () = change(&mut self.availabilities) => self.rebalance().await,
+                why = self.confirm.ends() => self.go_back(why).await,
                 _ = ticks.tick() => self.tick().await,
             }
         }
@@ -135,21 +163,30 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         // Whoever asked may have gone; what was done is done and published.
         match request {
             Request::Change(change, reply) => {
+                let author = change.author.clone();
                 let answer = self.change(change).await;
                 if let Err(error) = &answer {
-                    tracing::warn!(%error, "a change was refused");
+                    audit::refused(&author, error);
+                    // What was refused may have been great; it is gone by now.
+                    self.owes_memory |= matches!(error, ChangeError::Faults(_));
                 }
                 let _ = reply.send(answer);
                 self.shrink().await;
             }
+            Request::Confirm(meant, author, reply) => {
+                let _ = reply.send(self.confirm(meant, &author).await);
+            }
             Request::Document(generation, reply) => {
                 let running = self.published.load().generation;
-                let document = self.store.document(generation).map(|document| document.map(normalised));
+                let document = self.store.document(generation);
                 let _ = reply.send(document.map_err(|error| ChangeError::Store(error, running)));
+            }
+            Request::Trace(question, reply) => {
+                let _ = reply.send(self.trace(&question).await);
             }
             Request::Reload(reply) => {
                 self.belief.observed = None;
-                self.repair("put right on request").await;
+                self.put_back(DriftCause::Foreign, None).await;
                 let _ = reply.send(());
             }
         }
@@ -158,6 +195,10 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
     /// Makes a change, or nothing of it.
     pub(super) async fn change(&mut self, change: Change) -> Result<Answer, ChangeError> {
         let begin = clock::moment();
+        if !change.dry_run {
+            self.settle().await?;
+            self.go_back_if_over().await;
+        }
         let running = self.store.last();
         if let Some(expected) = change.if_match.filter(|expected| *expected != running) {
             return Err(ChangeError::Outdated { expected, current: running });
@@ -174,16 +215,28 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             return Ok(answer);
         }
         if next == self.config {
-            return Ok(Answer::unchanged(running, ChangeSummary::default(), begin.elapsed()));
+            let unchanged = Answer::unchanged(running, ChangeSummary::default(), begin.elapsed());
+            return Ok(Answer { unconfirmed: self.confirm.told(), ..unchanged });
         }
+        let waiting = match change.confirm_seconds {
+            Some(seconds) => Some(self.arm(seconds, change.author.clone()).await?),
+            None => None,
+        };
         match self.commit(&next, origin, change.author, comparison).await {
             Ok((generation, changes, done)) => {
+                if let Some(waiting) = waiting {
+                    self.confirm.wait_for(waiting);
+                }
                 self.availability = self.availability.following(&self.config, &next);
                 self.config = next;
                 self.rest = Rest::default();
+                if self.drift.agrees() {
+                    self.publish_drift();
+                }
                 let took = begin.elapsed();
                 let step_count = done.iter().map(|result| result.count).sum();
                 let number = generation.generation;
+                audit::changed(&generation, &changes);
                 self.committed(generation, took, step_count);
                 Ok(Answer {
                     generation: number,
@@ -192,9 +245,13 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
                     steps: StepReport::done(&done),
                     step_count,
                     took_ms: milliseconds(took),
+                    unconfirmed: self.confirm.told(),
                 })
             }
             Err(error) => {
+                if let Some(waiting) = waiting {
+                    self.call_off(waiting).await;
+                }
                 // The last good generation is planned again, from what the kernel is now.
                 self.belief.observed = None;
                 self.repair("taken back").await;
@@ -316,11 +373,6 @@ async fn change(availabilities: &mut watch::Receiver<Arc<Availability>>) {
     if availabilities.changed().await.is_err() {
         pending().await
     }
-}
-
-/// A stored document as it was told while it ran; merge patches leave empty collections behind.
-fn normalised(document: Value) -> Value {
-    Config::default().replace(document.clone()).map_or(document, |config| config.to_json())
 }
 
 /// The next event; none ever where nobody tells.

@@ -38,7 +38,7 @@ use crate::balancer::statistics::Overview;
 use crate::clock::Timestamp;
 use crate::config::Id;
 use crate::plan::facts::Counters;
-use crate::reconcile::Published;
+use crate::reconcile::{DriftSeen, Published, Unconfirmed, WentBack};
 use crate::store::generations::Number;
 use crate::{dhcp, dns};
 
@@ -98,6 +98,12 @@ pub struct Status {
     pub last_change: Option<LastChange>,
     /// How often something was put right that somebody else had changed.
     pub repairs: u64,
+    /// What others did to ours in the kernel.
+    pub drift: DriftSeen,
+    /// What comes back, and when, unless it is confirmed.
+    pub unconfirmed: Option<Unconfirmed>,
+    /// The last change that went back by itself since the start.
+    pub went_back: Option<WentBack>,
     /// What the kernel can do, and how full its connection table is.
     pub kernel: KernelStatus,
     /// The interfaces of the configuration.
@@ -149,6 +155,7 @@ impl Status {
         let ailing = services.heads().into_iter().filter(|(_, head)| head.state == Health::Degraded);
         reasons.extend(ailing.filter_map(|(name, head)| Some(format!("{name}: {}", head.why.as_ref()?))));
         reasons.extend(kernel.full());
+        reasons.extend(loops(published));
         let state = match (&published.trouble, published.verified) {
             (Some(_), _) => Health::Failed,
             (None, None) => Health::Starting,
@@ -170,9 +177,28 @@ impl Status {
                 .last_change
                 .map(|(took, steps)| LastChange { took_ms: took.as_secs_f64() * 1e3, steps }),
             repairs: published.repairs,
+            drift: DriftSeen::clone(&published.drift),
+            unconfirmed: published.unconfirmed.clone(),
+            went_back: published.went_back.clone(),
             kernel,
             interfaces,
             services,
         }
     }
+}
+
+/// What the loop finds wrong that it cannot put right.
+fn loops(published: &Published) -> Vec<String> {
+    let (drift, generation) = (&published.drift, published.generation);
+    let present = (drift.present > 0).then(|| {
+        format!("the kernel differs from generation {generation} in {} and is left so", drift.present)
+    });
+    let fight = drift
+        .fight_since
+        .map(|since| format!("since {since} somebody changes what is ours faster than it is put back"));
+    let went = published.went_back.as_ref().and_then(|went| {
+        let why = went.not_stored.as_ref()?;
+        Some(format!("generation {} came back and is not stored: {why}", went.back_to))
+    });
+    [present, fight, went].into_iter().flatten().collect()
 }

@@ -65,6 +65,9 @@ fn published(links: &[(&str, Link)]) -> Published {
         trouble: None,
         last_change: None,
         repairs: 0,
+        drift: Arc::default(),
+        unconfirmed: None,
+        went_back: None,
     }
 }
 
@@ -125,7 +128,7 @@ fn balancing(
 
 fn text(status: Status, balancers: Statistics) -> String {
     let mut text = String::new();
-    metrics(&mut text, status, balancers).unwrap();
+    metrics(&mut text, status, balancers, vec![("forbidden", 3)]).unwrap();
     text
 }
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::confirm::{ConfirmFile, Pending};
 use super::journal::{Journal, StoreError, records};
 use crate::clock::Timestamp;
 use crate::merge_patch;
@@ -50,7 +51,8 @@ pub struct Generation {
     pub generation: Number,
     /// When it was acknowledged.
     pub time: Timestamp,
-    /// How it came: `replace`, `patch`, `rollback to N`, `first boot`.
+    /// How it came: `replace`, `patch`, `rollback to N`, `first boot`, `not confirmed: back to N`,
+    /// `management plane out of reach: back to N`.
     pub origin: String,
     /// Who asked for it; nobody is named in generations of older versions.
     #[serde(default)]
@@ -76,6 +78,10 @@ impl Content {
     pub fn of(value: &impl Serialize) -> Result<Self, StoreError> {
         serde_json::to_vec(value).map(Self).map_err(|error| unwritable(&error))
     }
+
+    pub(super) fn into_octets(self) -> Vec<u8> {
+        self.0
+    }
 }
 
 /// One line of the file.
@@ -89,6 +95,7 @@ struct Record {
 #[derive(Debug)]
 pub struct Generations {
     journal: Journal,
+    confirm: ConfirmFile,
     path: PathBuf,
     known: VecDeque<Generation>,
     /// How many octets were written since the file was written anew or opened.
@@ -109,7 +116,19 @@ impl Generations {
             known.push_back(apply(record, &mut document, &path)?);
         }
         let gathered = lines.iter().skip(1).map(Vec::len).sum();
-        Ok((Self { journal, path, known, gathered }, document))
+        let confirm = ConfirmFile::open(state_dir)?;
+        Ok((Self { journal, confirm, path, known, gathered }, document))
+    }
+
+    /// What of them waits to be confirmed.
+    #[must_use]
+    pub const fn confirm(&self) -> &ConfirmFile {
+        &self.confirm
+    }
+
+    /// What a predecessor left waiting, and the document that comes back; told once.
+    pub const fn take_pending(&mut self) -> Option<(Pending, Value)> {
+        self.confirm.take()
     }
 
     /// The number of the last generation; 0 where there is none.

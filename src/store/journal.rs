@@ -131,12 +131,24 @@ impl Journal {
     /// # Errors
     /// The disk refused; the journal goes on as it was.
     pub async fn rewrite(&self, records: Vec<Vec<u8>>) -> Result<(), StoreError> {
+        self.submit_rewrite(records)?.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Hands what replaces everything that was asked for before this call to the writer, and returns what will say that
+    /// it is on disk. For a caller that asks under a lock, so that nothing comes in between.
+    ///
+    /// # Errors
+    /// A record cannot be stored in this format, or the writer is gone.
+    pub fn submit_rewrite(
+        &self,
+        records: Vec<Vec<u8>>,
+    ) -> Result<oneshot::Receiver<Result<(), StoreError>>, StoreError> {
         if records.iter().any(|record| record.contains(&b'\n')) {
             return Err(StoreError::LineBreak);
         }
         let (done, result) = oneshot::channel();
         self.requests.send(Request::Rewrite(records, done)).map_err(|_| StoreError::Closed)?;
-        result.await.unwrap_or(Err(StoreError::Closed))
+        Ok(result)
     }
 }
 
@@ -206,9 +218,12 @@ impl Writer {
         let fresh_path = self.path.with_extension("new");
         let mut fresh =
             OpenOptions::new().write(true).create(true).truncate(true).mode(PRIVATE).open(&fresh_path)?;
-        fresh.write_all(&lines)?;
-        fresh.sync_all()?;
-        fs::rename(&fresh_path, &self.path)?;
+        let written = fresh.write_all(&lines).and_then(|()| fresh.sync_all());
+        if let Err(error) = written.and_then(|()| fs::rename(&fresh_path, &self.path)) {
+            // A full disk is not to stay full of what nobody reads; the next attempt would write over it.
+            let _ = fs::remove_file(&fresh_path);
+            return Err(error);
+        }
         // From here on the new file is the journal, whether or not its name is on disk yet.
         self.file = fresh;
         self.length = lines.len() as u64;

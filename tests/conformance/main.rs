@@ -7,6 +7,7 @@
 
 mod faults;
 mod plan;
+mod zstack;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -274,6 +274,24 @@ fn rules() -> impl Strategy<Value = Value> {
         Just(json!(["192.0.2.0/24", "198.51.100.7-198.51.100.20", "192.0.2.128/25"])),
     ];
     let direction = prop_oneof![Just("egress"), Just("ingress"), Just("between_guests")];
+    let set_rule = (0u32..5, service.clone(), sources.clone(), action(), any::<bool>(), any::<bool>())
+        .prop_map(|(priority, service, sources, action, log, enabled)| {
+            let mut rule = service;
+            rule["priority"] = json!(priority);
+            rule["action"] = json!(action);
+            rule["log"] = json!(log);
+            rule["enabled"] = json!(enabled);
+            if !sources.is_null() {
+                rule["sources"] = sources;
+            }
+            rule
+        });
+    let set_rules = prop::collection::btree_map("[a-d]", set_rule, 0..4);
+    let set = (any::<bool>(), action(), set_rules).prop_map(|(is_in, default, rules)| {
+        let passage = if is_in { "in" } else { "out" };
+        json!({"interface": "public", "passage": passage, "default": default, "rules": rules})
+    });
+    let sets = prop::collection::btree_map("[a-c]", set, 0..3);
     let rule = (0u32..5, direction, service, sources, action(), any::<bool>()).prop_map(
         |(priority, direction, service, sources, action, log)| {
             let mut rule = service;
@@ -290,8 +308,11 @@ fn rules() -> impl Strategy<Value = Value> {
             rule
         },
     );
-    (prop::collection::btree_map("[a-h]", rule, 0..8), action(), action())
-        .prop_map(|(rules, egress, ingress)| json!({"rules": rules, "defaults": {"egress": egress, "ingress": ingress}}))
+    (prop::collection::btree_map("[a-h]", rule, 0..8), sets, action(), action()).prop_map(
+        |(rules, sets, egress, ingress)| {
+            json!({"rules": rules, "rule_sets": sets, "defaults": {"egress": egress, "ingress": ingress}})
+        },
+    )
 }
 
 fn records() -> impl Strategy<Value = (Value, bool)> {

@@ -9,9 +9,13 @@
 
 mod availability;
 mod config;
+mod confirm;
+mod door;
 mod generate;
 mod leases;
 mod octets;
 mod plan;
 mod reconcile;
 mod surroundings;
+mod trace;
+mod zstack;

@@ -80,7 +80,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::task::LocalSet::new().block_on(&runtime, work)
 }
 
-fn example() -> Value {
+pub(crate) fn example() -> Value {
     serde_json::from_str(include_str!("../examples/router.json")).unwrap()
 }
 

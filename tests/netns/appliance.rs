@@ -1,9 +1,13 @@
 //! The appliance as a whole: the real `vrouterd` in a namespace, and real clients around it.
 
+mod access;
 mod balancer;
-mod balancing;
+pub(crate) mod balancing;
 mod chance;
+mod confirm;
+mod disk;
 mod door;
+mod drift;
 mod firewall;
 mod foreign;
 pub(crate) mod house;
@@ -13,10 +17,13 @@ mod kills;
 mod must_show;
 mod openapi;
 mod packets;
-mod picture;
+pub(crate) mod picture;
 mod qos;
-mod router;
+pub(crate) mod router;
+mod rule_sets;
+mod schemathesis;
 mod storm;
-mod traffic;
+mod trace;
+pub(crate) mod traffic;
 mod translation;
 mod ways;

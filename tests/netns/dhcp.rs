@@ -4,7 +4,7 @@ mod bound;
 pub(crate) mod clients;
 mod house;
 mod server;
-mod wire;
+pub(crate) mod wire;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;

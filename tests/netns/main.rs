@@ -24,6 +24,7 @@ mod kernel;
 mod lab;
 mod page;
 mod vrctl;
+mod zstack;
 
 #[test]
 fn stations_of_a_network_reach_each_other() {

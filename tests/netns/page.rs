@@ -3,6 +3,7 @@
 
 mod browser;
 mod crowd;
+mod docs;
 mod stage;
 
 use std::path::Path;

@@ -194,13 +194,41 @@ fn one_object_is_changed_and_an_older_generation_comes_back() {
     assert_eq!(site.ok(&["apply", "-"], &older), "nothing changed; generation 3 runs\n");
     let listed = site.ok(&["generations"], "");
     let words: Vec<Vec<_>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(words[0], ["GENERATION", "TIME", "ADDED", "CHANGED", "REMOVED", "ORIGIN"]);
-    assert_eq!((words[1][0], words[1][5]), ("1", "replace"), "{listed}");
-    assert_eq!((words[2][0], &words[2][2..]), ("2", &["0", "1", "1", "patch"][..]), "{listed}");
+    assert_eq!(words[0], ["GENERATION", "TIME", "ADDED", "CHANGED", "REMOVED", "AUTHOR", "ORIGIN"]);
+    assert_eq!((words[1][0], words[1].last()), ("1", Some(&"replace")), "{listed}");
+    assert_eq!((words[2][0], &words[2][2..5]), ("2", &["0", "1", "1"][..]), "{listed}");
+    assert_eq!(words[2].last(), Some(&"patch"), "{listed}");
     assert_eq!(words[3][..2], ["*", "3"], "{listed}");
     assert!(listed.trim_end().ends_with("rollback to 1"), "{listed}");
 
-    for arguments in [&["rollback", "9"][..], &["config", "--generation", "9"]] {
+    let changed = site.ok(&["diff", "2"], "");
+    assert!(changed.starts_with("from generation 1 to 2: 0 added, 1 changed, 1 removed\n"), "{changed}");
+    assert!(
+        changed.contains("changed /dns\n  - cache_entries: 10000\n  + cache_entries: 20000\n"),
+        "{changed}"
+    );
+    assert!(changed.contains("removed /eips/7f0c\n  - address: "), "{changed}");
+    let same = site.ok(&["diff", "1", "3"], "");
+    assert!(same.starts_with("from generation 1 to 3: 0 added, 0 changed, 0 removed\n"), "{same}");
+
+    // What waits is told, kept once it is confirmed, and goes back where it is not.
+    let waits = site.ok(&["patch", "-", "--confirm", "60"], patch);
+    assert!(waits.contains("\ngeneration 3 comes back at "), "{waits}");
+    assert!(site.vrctl(&["status"], "").stdout.contains("\nunconfirmed  generation 3 comes back at "));
+    assert_eq!(site.ok(&["confirm", "--generation", "4"], ""), "generation 4 stays\n");
+    let twice = site.ok(&["confirm", "--generation", "4"], "");
+    assert_eq!(twice, "nothing waited; generation 4 runs and stays\n");
+    let nothing = site.vrctl(&["confirm"], "");
+    assert_eq!((nothing.code, nothing.stdout.as_str()), (Some(1), ""));
+    assert!(nothing.stderr.contains("nothing waits to be confirmed"), "{}", nothing.stderr);
+    site.ok(&["rollback", "1", "--confirm", "1"], "");
+    let listed = until("it goes back", || {
+        let listed = site.ok(&["generations"], "");
+        listed.trim_end().ends_with("not confirmed: back to 4").then_some(listed)
+    });
+    assert!(listed.lines().last().unwrap().starts_with("*  6 "), "{listed}");
+
+    for arguments in [&["rollback", "9"][..], &["config", "--generation", "9"], &["diff", "6", "9"]] {
         let unknown = site.vrctl(arguments, "");
         assert_eq!((unknown.code, unknown.stdout.as_str()), (Some(1), ""));
         assert!(unknown.stderr.contains("generation 9 is not remembered"), "{}", unknown.stderr);
@@ -309,4 +337,28 @@ fn two_thousand_backends_are_shown_to_the_last() {
     assert_eq!(listed.lines().count(), 1 + 100 * (1 + 1 + 20), "{listed}");
     let metrics = site.lab.ok("router", &format!("curl -sS {URL}/metrics"));
     assert!(metrics.len() > 500_000 && metrics.ends_with("# EOF\n"), "{} octets", metrics.len());
+}
+
+#[test]
+fn a_packet_is_traced() {
+    let site = Site::new();
+    site.ok(&["apply", "-"], &example());
+    let told = site.ok(&["trace", "guest", "10.1.1.20", "192.0.2.53:80"], "");
+    assert!(told.starts_with("accepted: "), "{told}");
+    assert!(
+        told.contains("  out  198.51.100.7 -> 192.0.2.53:80  by 198.51.100.1 on public (eth1)\n"),
+        "{told}"
+    );
+    assert!(told.contains("/eips/7f0c") && told.ends_with("the kernel agrees\n"), "{told}");
+    let json = site.ok(&["trace", "guest", "10.1.1.20", "192.0.2.53", "--json"], "");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["verdict"], &json["agrees"]), (&json!("accepted"), &json!(true)));
+    // Somebody else's route: the command ends with another code.
+    site.lab.ok("router", "ip route add 192.0.2.53/32 via 198.51.100.9 dev eth1");
+    let said = site.vrctl(&["trace", "guest", "10.1.1.20", "192.0.2.53"], "");
+    assert_eq!(said.code, Some(5), "{}", said.stdout);
+    assert!(said.stdout.contains("the kernel does otherwise:\n"), "{}", said.stdout);
+    let said = site.vrctl(&["trace", "nowhere", "10.1.1.20", "192.0.2.53"], "");
+    assert_eq!(said.code, Some(1), "{}", said.stdout);
+    assert!(said.stderr.contains("/interface: there is no interface `nowhere`"), "{}", said.stderr);
 }

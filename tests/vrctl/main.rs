@@ -124,11 +124,11 @@ fn what_is_asked_is_what_the_api_has() {
     let good = answer(
         200,
         "application/json",
-        r#"{"generation":8,"leases":[],"generations":[],"state":"ok","balancers":{},"pools":{}}"#,
+        r#"{"generation":8,"leases":[],"generations":[],"state":"ok","balancers":{},"pools":{},"objects":[],"agrees":true}"#,
     );
     let (whole, patch) = ("content-type: application/json", "content-type: application/merge-patch+json");
     let if_match = "if-match: \"7\"";
-    let cases: [(&[&str], &str, &[&str]); 13] = [
+    let cases: [(&[&str], &str, &[&str]); 21] = [
         (&["apply", file], "POST /v1/config", &[whole]),
         (&["apply", file, "--if-match", "7"], "POST /v1/config", &[whole, if_match]),
         (&["patch", "--if-match", "7", file], "PATCH /v1/config", &[patch, if_match]),
@@ -136,12 +136,20 @@ fn what_is_asked_is_what_the_api_has() {
         (&["plan", file, "--patch", "--if-match", "7"], "POST /v1/plan", &[patch, if_match]),
         (&["rollback", "6"], "POST /v1/rollback", &[whole]),
         (&["rollback", "6", "--if-match", "7"], "POST /v1/rollback", &[whole, if_match]),
+        (&["apply", file, "--confirm", "60"], "POST /v1/config?confirm=60", &[whole]),
+        (&["patch", file, "--confirm", "60"], "PATCH /v1/config?confirm=60", &[patch]),
+        (&["rollback", "6", "--confirm", "60"], "POST /v1/rollback?confirm=60", &[whole]),
+        (&["confirm"], "POST /v1/confirm", &[whole]),
+        (&["confirm", "--generation", "8"], "POST /v1/confirm", &[whole]),
+        (&["diff", "7"], "GET /v1/generations/7/diff", &[]),
+        (&["diff", "3", "7"], "GET /v1/generations/3/diff?to=7", &[]),
         (&["config"], "GET /v1/config", &[]),
         (&["config", "--generation", "6"], "GET /v1/config?generation=6", &[]),
         (&["leases", "--network", "guest_1"], "GET /v1/leases?network=guest_1", &[]),
         (&["generations"], "GET /v1/generations", &[]),
         (&["balancers"], "GET /v1/balancers", &[]),
         (&["balancers", "web_1"], "GET /v1/balancers/web_1", &[]),
+        (&["trace", "guest", "10.1.1.20", "192.0.2.1", "-p", "47"], "POST /v1/trace", &[whole]),
     ];
     for (arguments, target, fields) in cases {
         let (said, heard) = ask(arguments, &good);
@@ -154,7 +162,12 @@ fn what_is_asked_is_what_the_api_has() {
         assert_eq!(head.contains("if-match"), fields.contains(&if_match), "{head}");
         let expected = match target {
             _ if target.starts_with("GET") => "",
-            "POST /v1/rollback" => r#"{"generation":6}"#,
+            _ if target.starts_with("POST /v1/rollback") => r#"{"generation":6}"#,
+            "POST /v1/confirm" if arguments.len() == 1 => "{}",
+            "POST /v1/confirm" => r#"{"generation":8}"#,
+            "POST /v1/trace" => {
+                r#"{"destination":"192.0.2.1","interface":"guest","protocol":47,"source":"10.1.1.20"}"#
+            }
             _ => r#"{"version":1}"#,
         };
         assert_eq!(body, expected, "{arguments:?}");

@@ -17,7 +17,7 @@ use std::net::Ipv4Addr;
 
 pub(super) use dhcp::{check_host, check_network, check_networks};
 pub(super) use dns::{check_conditional_forwarders, check_dns, check_record};
-pub(super) use firewall::check_rule;
+pub(super) use firewall::{check_rule, check_rule_set};
 pub(super) use interface::check_interfaces;
 pub(super) use load_balancer::check_load_balancer;
 pub(super) use nat::{check_eip, check_port_forward, check_snat};

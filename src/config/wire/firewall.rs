@@ -6,6 +6,7 @@ use deserr::{Deserr, IntoValue, Value, ValuePointerRef};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
+use super::rule_set::RuleSet;
 use crate::config::fault::{Faults, Rule};
 use crate::config::id::Id;
 use crate::config::net::{Address, AddressMatch};
@@ -22,11 +23,15 @@ pub struct Firewall {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
     pub rules: BTreeMap<Id, FirewallRule>,
+    /// Rules at interfaces, which judge what is forwarded before `rules` do.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
+    pub rule_sets: BTreeMap<Id, RuleSet>,
 }
 
 impl Firewall {
     pub(super) fn is_default(&self) -> bool {
-        self.rules.is_empty() && self.defaults.is_default()
+        self.rules.is_empty() && self.rule_sets.is_empty() && self.defaults.is_default()
     }
 }
 
@@ -48,7 +53,7 @@ pub struct Defaults {
     pub between_guests: Action,
 }
 
-const fn accept() -> Action {
+pub(super) const fn accept() -> Action {
     Action::Accept
 }
 

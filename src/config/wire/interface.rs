@@ -33,6 +33,10 @@ pub struct Interface {
     #[deserr(default)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway: Option<Address>,
+    /// Which of several gateways makes the main default route: the lowest; ties go by the interface's id.
+    #[deserr(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway_priority: Option<u32>,
     /// The largest packet in octets; by default as the device has it.
     #[deserr(default)]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -7,14 +7,17 @@ mod balancer_rule;
 mod certificate;
 mod dhcp;
 mod dns;
+mod drift;
 mod eip;
 mod firewall;
 mod interface;
 mod load_balancer;
+mod owner;
 mod pool;
 mod port_forward;
 mod qos;
 mod route;
+mod rule_set;
 mod snat;
 mod tls;
 
@@ -27,6 +30,7 @@ pub use balancer_rule::{BalancerRule, Match, Redirect, RedirectStatus, Reject, R
 pub use certificate::Certificate;
 pub use dhcp::{Host, Network, NetworkSettings, OptionValue, StaticRoute};
 pub use dns::{ConditionalForwarder, Dns, DnsSettings, Record, RecordType};
+pub use drift::Drift;
 pub use eip::{Eip, OnRemove};
 pub use firewall::{Action, Defaults, Direction, Firewall, FirewallRule, Protocol};
 pub use interface::{Interface, Role};
@@ -34,10 +38,12 @@ pub use load_balancer::{
     Algorithm, BalancerProtocol, Hash, HashOn, Limits, LoadBalancer, ProxyProtocol, Stickiness,
     StickinessType, Timeouts,
 };
+pub use owner::{Owner, Vip, ZstackOwner};
 pub use pool::{Backend, BackendTls, HealthCheck, HealthCheckType, Outlier, Pool, Queue};
 pub use port_forward::{PortForward, Transport};
 pub use qos::Qos;
 pub use route::Route;
+pub use rule_set::{Passage, RuleSet, RuleSetRule};
 pub use snat::Snat;
 pub use tls::{Alpn, CipherPolicy, ClientCertificates, ClientVerification, Tls, TlsVersion};
 
@@ -61,6 +67,14 @@ pub struct Document {
     /// The router's own name: a name of each guest network's domain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostname: Option<Hostname>,
+    /// Who commands the router where that is not whoever uses this API; while somebody does, a change here has to name
+    /// the owner too: null takes the router over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// What becomes of what somebody else changed of ours in the kernel. What others add of their own always stays.
+    #[serde(skip_serializing_if = "Drift::is_default")]
+    #[schemars(default)]
+    pub drift: Drift,
     /// The networks that the router stands in.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]

@@ -15,12 +15,13 @@ mod set;
 mod simple;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use self::batch::Batch;
 use super::KernelError;
 use super::netlink::{NETLINK_NETFILTER, Netlink};
-use crate::plan::facts::{Capabilities, Name, SetKind, TableSeen, Target};
+use crate::plan::facts::{Capabilities, Key, Name, SetKind, TableSeen, Target};
 use crate::plan::step::TableChange;
 
 /// Up to so many elements of one set are read back one by one; more are read with the whole set.
@@ -40,6 +41,11 @@ impl Nftables {
     pub(super) fn open() -> Result<Self, KernelError> {
         let netlink = Netlink::open(NETLINK_NETFILTER)?;
         Ok(Self { netlink, handles: BTreeMap::new(), generation: 0 })
+    }
+
+    /// The number by which the kernel tells this socket from others.
+    pub(super) fn port(&self) -> u32 {
+        self.netlink.port()
     }
 
     /// Whether somebody changed the kernel's ruleset since it was last read here.
@@ -71,13 +77,10 @@ impl Nftables {
             .iter()
             .find(|(sequence, _)| *sequence == refusal.sequence)
             .and_then(|(_, number)| changes.get(*number));
-        let action = match change {
-            Some(change) => change.summary(),
-            None if refusal.code == libc::ERESTART => {
-                "change a ruleset that somebody else changed".to_owned()
-            }
-            None => "take the transaction".to_owned(),
-        };
+        if change.is_none() && refusal.code == libc::ERESTART {
+            return Err(KernelError::Disturbed);
+        }
+        let action = change.map_or_else(|| "take the transaction".to_owned(), TableChange::summary);
         let reason = match refusals.len() {
             1 => refusal.reason.clone(),
             count => format!("{} ({count} messages of the transaction were refused)", refusal.reason),
@@ -102,7 +105,7 @@ impl Nftables {
         let mut table = before.clone();
         let mut touched = BTreeSet::new();
         let mut sets: BTreeMap<Name, SetKind> = BTreeMap::new();
-        let mut single: Vec<(&Name, SetKind, &crate::plan::facts::Key)> = Vec::new();
+        let mut single: Vec<(&Name, SetKind, &Key)> = Vec::new();
         for change in changes {
             match change {
                 TableChange::AddElements(name, kind, elements)
@@ -181,6 +184,20 @@ impl Nftables {
             }
         }
         Ok(())
+    }
+
+    /// Where a source went before, as a balancer's map remembers it.
+    pub(super) fn remembered(
+        &mut self,
+        map: &Name,
+        source: Ipv4Addr,
+    ) -> Result<Option<(Ipv4Addr, u16)>, KernelError> {
+        let key = Key::Address(source);
+        let found = dump::element(&mut self.netlink, map, SetKind::StickyToEndpoint, &key)?;
+        Ok(match found {
+            Some(Target::Endpoint(address, port)) => Some((address, port)),
+            _ => None,
+        })
     }
 
     /// Fills in what nf_tables can do.

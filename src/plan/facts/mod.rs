@@ -23,7 +23,7 @@ pub use conntrack::{Balanced, ConntrackMatch};
 pub use counters::{BalancedTotals, BalancedTraffic, Connections, Counters, Traffic};
 pub use link::{Device, Link, LinkSettings};
 pub use observed::{Capabilities, ChainSeen, KnownChains, Observed, TableSeen};
-pub use route::{PolicyRule, Route, RouteKey};
+pub use route::{PolicyRule, Route, RouteKey, WayAnswer, WayQuestion};
 pub use ruleset::{BaseChain, Chain, Flowtable, Hook, HookPoint, Name, Policy, Rule, Ruleset};
 pub use set::{Elements, Key, Set, SetKind, Target};
 pub use statement::{Pick, Statement, Sticky, Verdict};

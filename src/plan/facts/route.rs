@@ -113,3 +113,32 @@ impl fmt::Display for PolicyRule {
         Ok(())
     }
 }
+
+/// What the kernel is asked of a packet that comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WayQuestion {
+    /// The index of the device that it comes in by.
+    pub input: u32,
+    /// Where it comes from.
+    pub source: Ipv4Addr,
+    /// Where it goes, behind translation.
+    pub destination: Ipv4Addr,
+    /// Its mark.
+    pub mark: u32,
+}
+
+/// Where the kernel says that a packet goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WayAnswer {
+    /// To the router itself.
+    Local,
+    /// Out.
+    Out {
+        /// The index of the device.
+        device: u32,
+        /// The neighbour that it is given to; the destination itself where absent.
+        via: Option<Ipv4Addr>,
+    },
+    /// Nowhere: no route leads there, or its source cannot come in by that device.
+    Nowhere(String),
+}

@@ -20,15 +20,33 @@ use crate::config::Id;
 use crate::dhcp::{Reason, Received, Sent};
 use crate::plan::facts::Traffic;
 
-/// Writes the status and what balancers count, as text.
+/// Writes the status, what balancers count, and what the API turned away by reason, as text.
 ///
 /// # Errors
 /// It cannot be written.
-pub fn encode(text: &mut impl fmt::Write, status: Status, balancers: Statistics) -> fmt::Result {
+pub fn encode(
+    text: &mut impl fmt::Write,
+    status: Status,
+    balancers: Statistics,
+    refused: Vec<(&'static str, u64)>,
+) -> fmt::Result {
     let mut registry = Registry::with_prefix("vrouter");
     registry.register_collector(Box::new(OfStatus(status)));
     registry.register_collector(Box::new(balancers::OfBalancers(balancers)));
+    registry.register_collector(Box::new(OfDoor(refused)));
     prometheus_client::encoding::text::encode(text, &registry)
+}
+
+#[derive(Debug)]
+struct OfDoor(Vec<(&'static str, u64)>);
+
+impl Collector for OfDoor {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Connections and requests that the API turned away, by reason";
+        Out(&mut encoder).counter("api_refused", help, None, |sample| {
+            self.0.iter().try_for_each(|(reason, value)| sample(&[("reason", reason)], number(*value)))
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -72,6 +90,22 @@ impl OfStatus {
             None,
             |sample| sample(&[], number(status.repairs)),
         )?;
+        let drift = &status.drift;
+        out.counter(
+            "drift",
+            "How often something of ours in the kernel was not as it should be",
+            None,
+            |sample| sample(&[], number(drift.total)),
+        )?;
+        let help = "What of ours in the kernel differs now, and is left so";
+        out.gauge("drift_present", help, None, |sample| sample(&[], count(drift.present)))?;
+        let help = "Whether somebody changes what is ours faster than it is put back";
+        out.gauge("drift_fight", help, None, |sample| {
+            sample(&[], if drift.fight_since.is_some() { 1.0 } else { 0.0 })
+        })?;
+        out.gauge("unconfirmed", "Whether a change waits to be confirmed", None, |sample| {
+            sample(&[], if status.unconfirmed.is_some() { 1.0 } else { 0.0 })
+        })?;
         let Some(last) = status.last_change else { return Ok(()) };
         let help = "What the last change took, carried out, read back and durable";
         out.gauge("last_change", help, Some(Unit::Seconds), |sample| sample(&[], last.took_ms / 1e3))

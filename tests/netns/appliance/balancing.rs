@@ -6,7 +6,7 @@ mod full;
 mod keys;
 mod least_change;
 mod load;
-mod web;
+pub(crate) mod web;
 
 use serde_json::{Value, json};
 

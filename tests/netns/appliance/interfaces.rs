@@ -3,10 +3,15 @@
 use serde_json::{Value, json};
 
 use super::house::{DEVICES, House, document, grounds};
-use super::router::Router;
+use super::router::{Router, WITH_TOKEN};
 use super::traffic::Capture;
 use crate::dhcp::clients::udhcpc;
 use crate::lab::{Lab, until};
+
+/// What an operator asks for to see that the API answers.
+fn generations() -> String {
+    format!("curl -s {WITH_TOKEN} --max-time 10 http://192.168.0.188:7270/v1/generations")
+}
 
 fn addresses(lab: &Lab, device: &str) -> Vec<String> {
     let said = lab.run("router", &format!("ip -o -4 address show dev {device}")).stdout;
@@ -41,7 +46,7 @@ fn devices_are_configured_whenever_they_are_there() {
     assert_eq!(router.configure(&wanted), 1);
     assert_eq!(addresses(&lab, "eth0"), ["192.168.0.188/24"]);
     lab.reaches("client", "192.0.2.53:80", "198.51.100.5");
-    let api = lab.ok("admin", "curl -s --max-time 10 http://192.168.0.188:7270/v1/generations");
+    let api = lab.ok("admin", &generations());
     assert!(api.contains("\"current\":1"), "{api}");
 
     // It appears under a name that nobody said, is configured and announced by itself, goes, and comes back.
@@ -188,7 +193,7 @@ fn carries(arrangement: &[&[&str]]) {
     let (lab, document) = site(arrangement);
     let router = Router::listening(&lab, "router", "0.0.0.0:7270");
     router.configure(&document);
-    let api = lab.run("admin", "curl -s --max-time 10 http://192.168.0.188:7270/v1/generations");
+    let api = lab.run("admin", &generations());
     assert!(api.stdout.contains("\"current\":1"), "management reaches the API");
     assert!(lab.pings("admin", "192.168.0.188"));
     for (device, _) in arrangement.iter().enumerate().filter(|(_, roles)| roles.contains(&"guest")) {

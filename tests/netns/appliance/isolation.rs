@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::house::{House, document, grounds};
-use super::router::Router;
+use super::router::{Router, WITH_TOKEN};
 use super::traffic::{Capture, Outcome};
 use crate::lab::Lab;
 
@@ -38,7 +38,7 @@ fn the_router_itself_is_reached_for_what_it_serves() {
     }
     // Management: the API and ping.
     let api = "http://192.168.0.188:7270/v1/generations";
-    let said = lab.ok("admin", &format!("curl -s --max-time 10 {api}"));
+    let said = lab.ok("admin", &format!("curl -s {WITH_TOKEN} --max-time 10 {api}"));
     assert!(said.contains("\"current\":1"), "{said}");
     assert!(lab.run("router", "curl -s --max-time 10 http://127.0.0.1:7270/v1/config").success);
     assert!(lab.pings("admin", "192.168.0.188"));

@@ -21,13 +21,13 @@ impl Description {
         jsonschema::draft202012::new(&schema).unwrap_or_else(|error| panic!("{error}\n{schema:#}"))
     }
 
-    /// The path as it is described: without a query, and with `{id}` where an id stands.
+    /// The path as it is described: without a query, and with a name in braces where an id or a number stands.
     fn path(&self, path: &str) -> String {
         let path = path.split('?').next().unwrap();
         let fits = |described: &&String| {
             let mut pairs = described.split('/').zip(path.split('/'));
             described.split('/').count() == path.split('/').count()
-                && pairs.all(|(described, asked)| described == asked || described == "{id}")
+                && pairs.all(|(described, asked)| described == asked || described.starts_with('{'))
         };
         let paths = self.document["paths"].as_object().unwrap();
         paths.keys().find(fits).unwrap_or_else(|| panic!("{path} is not described")).clone()
@@ -43,9 +43,13 @@ impl Description {
         let operation = self.operation(method, path);
         assert!(operation.is_object(), "{method} {path} is not described");
         let responses = &operation["responses"];
-        let described = responses.get(answer.status.to_string()).or_else(|| responses.get("default"));
+        let described = responses.get(answer.status.to_string());
         let described =
             described.unwrap_or_else(|| panic!("{method} {path}: {} is not described", answer.status));
+        let described = match described["$ref"].as_str() {
+            Some(reference) => self.document.pointer(reference.trim_start_matches('#')).unwrap(),
+            None => described,
+        };
         let kind = answer.head.lines().find_map(|line| line.strip_prefix("content-type: ")).unwrap();
         let kind = kind.split(';').next().unwrap();
         let content = &described["content"][kind];
@@ -57,8 +61,45 @@ impl Description {
             .collect();
         assert!(faults.is_empty(), "{method} {path}: {}\n{:#}", faults.join("\n"), answer.body);
         if answer.status == 200 {
+            if std::env::var_os("VROUTER_UPDATE").is_some() && answer.body.is_object() {
+                write_example(operation["operationId"].as_str().unwrap(), &answer.body);
+            }
             self.seen.insert(format!("{} {}", method.to_uppercase(), self.path(path)));
         }
+    }
+}
+
+/// Method, path, headers, body, and the status of the answer.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16);
+
+/// Changes that wait to be confirmed, and what differs between generations.
+const CONFIRMATIONS: &[Case<'static>] = &[
+    ("PATCH", "/v1/config?confirm=60", &[], r#"{"hostname": "vr-9"}"#, 200),
+    ("GET", "/v1/status", &[], "", 200),
+    ("POST", "/v1/confirm", &[], "{\"generation\": 1}", 412),
+    ("POST", "/v1/confirm", &[], "{\"to\": 1}", 400),
+    ("POST", "/v1/confirm", &[], "", 200),
+    ("POST", "/v1/confirm", &[], "", 409),
+    ("POST", "/v1/rollback?confirm=60", &[], "{\"generation\": 1}", 200),
+    ("POST", "/v1/confirm", &[], "{}", 200),
+    ("POST", "/v1/config?confirm=0", &[], r#"{"version": 1}"#, 400),
+    ("PUT", "/v1/config?confirm=86401", &[], r#"{"version": 1}"#, 400),
+    ("POST", "/v1/config?confirm=soon", &[], r#"{"version": 1}"#, 400),
+    ("GET", "/v1/generations/0/diff?to=2", &[], "", 200),
+    ("GET", "/v1/generations/2/diff", &[], "", 200),
+    ("GET", "/v1/generations/0/diff", &[], "", 404),
+    ("GET", "/v1/generations/99/diff", &[], "", 404),
+    ("GET", "/v1/generations/1/diff?to=99", &[], "", 404),
+    ("GET", "/v1/generations/x/diff", &[], "", 400),
+    ("GET", "/v1/generations/1/diff?to=x", &[], "", 400),
+];
+
+/// Keeps an answer as the example of its operation, if the operation has one.
+fn write_example(operation: &str, answer: &Value) {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/api/openapi/examples");
+    let path = std::path::Path::new(folder).join(format!("{operation}.json"));
+    if path.exists() {
+        std::fs::write(path, serde_json::to_string_pretty(answer).unwrap() + "\n").unwrap();
     }
 }
 
@@ -81,7 +122,9 @@ fn every_answer_is_as_described_and_everything_described_is_there() {
         json!({"eips": {"e": {"address": "198.51.100.7", "interface": "public", "target": "10.1.1.20"}}})
             .to_string();
     let wrong = json!({"eips": {"e": {"address": "x", "interface": "y"}}, "more": 1}).to_string();
-    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16);
+    let asked = json!({"interface": "public", "source": "192.0.2.53", "destination": "198.51.100.8", "protocol": "tcp",
+                       "ports": {"source": 40000, "destination": 80}})
+    .to_string();
     let cases: &[Case<'_>] = &[
         ("GET", "/v1/status", &[], "", 200),
         ("GET", "/v1/config", &[], "", 200),
@@ -107,14 +150,18 @@ fn every_answer_is_as_described_and_everything_described_is_there() {
         ("GET", "/v1/balancers/web", &[], "", 200),
         ("GET", "/v1/balancers/none", &[], "", 404),
         ("GET", "/v1/balancers/%20%ff", &[], "", 400),
+        ("POST", "/v1/trace", &[], &asked, 200),
+        ("POST", "/v1/trace", &[], "{}", 422),
+        ("POST", "/v1/trace", &[], "{", 400),
         ("GET", "/", &[], "", 200),
+        ("GET", "/docs", &[], "", 200),
         ("GET", "/metrics", &[], "", 200),
         ("GET", "/openapi.json", &[], "", 200),
         ("POST", "/v1/rollback", &[], "{\"generation\": 1}", 200),
         ("POST", "/v1/rollback", &[], "{\"generation\": 99}", 404),
         ("POST", "/v1/rollback", &[], "{\"to\": 1}", 400),
     ];
-    for (method, path, headers, body, status) in cases {
+    for (method, path, headers, body, status) in cases.iter().chain(CONFIRMATIONS) {
         let answer = router.request(method, path, headers, body.as_bytes()).unwrap();
         assert_eq!(answer.status, *status, "{method} {path} {body}: {answer:#?}");
         description.check(method, path, &answer);

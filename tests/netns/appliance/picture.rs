@@ -10,19 +10,19 @@ use crate::lab::{Lab, PATIENCE, until};
 
 /// What was there at one time. Counters and what the kernel does by itself are left out.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Picture {
+pub(crate) struct Picture {
     nft: &'static str,
     lines: Vec<String>,
 }
 
 impl Picture {
     /// The kernel as it is.
-    pub(super) fn of(lab: &Lab) -> Self {
+    pub(crate) fn of(lab: &Lab) -> Self {
         Self::by(lab, "nft -s list ruleset")
     }
 
     /// The kernel as it is, with the handle of each rule, chain and set: what was taken away and put back differs.
-    pub(super) fn with_handles(lab: &Lab) -> Self {
+    pub(crate) fn with_handles(lab: &Lab) -> Self {
         Self::by(lab, "nft -s -a list ruleset")
     }
 
@@ -43,7 +43,7 @@ impl Picture {
 
     /// Asserts that the kernel is still like that.
     #[track_caller]
-    pub(super) fn is(&self, lab: &Lab, when: &str) {
+    pub(crate) fn is(&self, lab: &Lab, when: &str) {
         if let Some(difference) = self.difference(lab) {
             panic!("{when}, the kernel is another:\n{difference}");
         }
@@ -51,7 +51,7 @@ impl Picture {
 
     /// Waits until the kernel is like that again.
     #[track_caller]
-    pub(super) fn comes_back(&self, lab: &Lab, after: &str) {
+    pub(crate) fn comes_back(&self, lab: &Lab, after: &str) {
         let begin = Instant::now();
         while let Some(difference) = self.difference(lab) {
             assert!(begin.elapsed() < PATIENCE, "`{after}` is not undone:\n{difference}");
@@ -81,14 +81,14 @@ fn line(line: &str) -> String {
 
 /// What nft(8) is told of changes, from one time on.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     file: NamedTempFile,
     child: Child,
 }
 
 impl Watch {
     /// Watches the tables of the router.
-    pub(super) fn start(lab: &Lab) -> Self {
+    pub(crate) fn start(lab: &Lab) -> Self {
         let file = NamedTempFile::new().unwrap();
         let child = lab
             .command("router", &["nft", "monitor"])
@@ -112,7 +112,7 @@ impl Watch {
     }
 
     /// Everything that was told, but for the test's own marks.
-    pub(super) fn end(mut self, lab: &Lab) -> Vec<String> {
+    pub(crate) fn end(mut self, lab: &Lab) -> Vec<String> {
         let told = self.mark(lab, "end");
         self.child.kill().unwrap();
         self.child.wait().unwrap();

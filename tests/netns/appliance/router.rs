@@ -15,11 +15,18 @@ use tempfile::TempDir;
 
 use crate::lab::{Lab, PATIENCE, until};
 
+/// The token that a service takes which can be reached from elsewhere.
+pub(crate) const TOKEN: &str = "token-of-the-tests-0123456789";
+/// What curl is told to present it.
+pub(crate) const WITH_TOKEN: &str = "--oauth2-bearer token-of-the-tests-0123456789";
+
 /// The service and the folder of its memory.
 #[derive(Debug)]
 pub(crate) struct Router {
     namespace: String,
     listen: String,
+    /// Further arguments of the service.
+    arguments: Vec<String>,
     folder: TempDir,
     child: Option<Child>,
 }
@@ -58,13 +65,74 @@ impl Router {
         Self::listening(lab, namespace, "127.0.0.1:7270")
     }
 
-    /// Starts the service with nothing remembered and its API on this address.
-    pub(crate) fn listening(lab: &Lab, namespace: &str, listen: &str) -> Self {
-        let folder = memory();
-        let mut router =
-            Self { namespace: lab.name(namespace), listen: listen.to_owned(), folder, child: None };
+    /// Starts the service with nothing remembered on a disk of so many octets.
+    pub(crate) fn on_small_disk(lab: &Lab, namespace: &str, octets: usize) -> Self {
+        let mut router = Self::prepared(lab, namespace, "127.0.0.1:7270");
+        fs::create_dir(router.state()).unwrap();
+        let size = format!("size={octets}");
+        let said = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(router.state())
+            .output()
+            .unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
         router.launch();
         router
+    }
+
+    /// Starts the service with nothing remembered and its API on this address; off loopback it takes [`TOKEN`].
+    pub(crate) fn listening(lab: &Lab, namespace: &str, listen: &str) -> Self {
+        let mut router = Self::prepared(lab, namespace, listen);
+        if !listen.starts_with("127.") {
+            let file = router.write("tokens", &format!("tests write {TOKEN}\n"));
+            router.arguments = vec!["--token-file".to_owned(), file];
+        }
+        router.launch();
+        router
+    }
+
+    /// A service that is not started yet.
+    /// A service that a ZStack host starts: its port is open, and its machine learns what it is by the file of
+    /// [`Router::vport`]. It is not started yet.
+    pub(crate) fn for_zstack(lab: &Lab, namespace: &str) -> Self {
+        let mut router = Self::prepared(lab, namespace, "127.0.0.1:7270");
+        let vport = router.vport().display().to_string();
+        router.arguments =
+            ["--zstack-listen", "0.0.0.0:7272", "--zstack-vport", &vport].map(str::to_owned).into();
+        router
+    }
+
+    /// What stands for the virtio-serial port of a machine under ZStack.
+    pub(crate) fn vport(&self) -> PathBuf {
+        self.path("applianceVm.vport")
+    }
+
+    pub(crate) fn prepared(lab: &Lab, namespace: &str, listen: &str) -> Self {
+        let (namespace, listen) = (lab.name(namespace), listen.to_owned());
+        Self { namespace, listen, arguments: Vec::new(), folder: memory(), child: None }
+    }
+
+    /// What more the service is started with from now on.
+    pub(crate) fn give(&mut self, arguments: &[&str]) {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    }
+
+    /// Writes a file beside the service's memory; where it is.
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    /// Tells the service to look at everything again.
+    pub(crate) fn hang_up(&self) {
+        let child = self.child.as_ref().unwrap();
+        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGHUP).unwrap();
+    }
+
+    /// Where its socket is.
+    pub(crate) fn socket(&self) -> String {
+        self.path("api.sock").display().to_string()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -84,6 +152,7 @@ impl Router {
             .arg(self.state())
             .args(["--listen", &self.listen, "--socket"])
             .arg(self.path("api.sock"))
+            .args(&self.arguments)
             .stdin(Stdio::null());
         command
     }
@@ -258,6 +327,8 @@ impl Drop for Router {
             let _ = child.kill();
             let _ = child.wait();
         }
+        // Where it is a disk of its own.
+        let _ = nix::mount::umount2(&self.state(), nix::mount::MntFlags::MNT_DETACH);
         if thread::panicking() {
             eprintln!("=== vrouterd in {}\n{}", self.namespace, self.log());
         }

@@ -1,0 +1,398 @@
+//! A packet led through chains as nf_tables leads it: rule by rule, until one decides or the chain's policy does.
+//!
+//! Nothing of the kernel is asked. What depends on what was before, such as whose turn a backend's is, is assumed, and the
+//! assumption is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use super::lookup::{Asked, Candidate, candidates, find};
+use super::packet::{Flight, Packet, TCP};
+use super::view::View;
+use crate::plan::facts::statement::{Direction, LIVE};
+use crate::plan::facts::{
+    Balanced, BaseChain, Hook, HookPoint, Key, Name, Pick, Policy, Rule, Statement, Target, Verdict,
+};
+
+/// The most rules that one packet is asked by: more than the largest configuration has. The kernel lets no chains lead
+/// in a circle, and a table that is read wrong must not either.
+const MAX_RULES: usize = 1 << 20;
+
+/// Where a source went before, by the map that remembers it; nothing in place of one that it does not know.
+pub(super) type Memory = BTreeMap<Name, Option<(Ipv4Addr, u16)>>;
+
+/// An element that was found, by its set.
+pub(super) type Found = (Name, Key);
+
+/// What a base chain made of a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Judged<'a> {
+    pub(super) point: HookPoint,
+    /// The chain in which it was decided.
+    pub(super) chain: Name,
+    /// The rule that decided; none where no rule did.
+    pub(super) rule: Option<&'a Rule>,
+    /// The elements that were found on the way, the deciding one last.
+    pub(super) trail: Vec<Found>,
+    pub(super) action: Action,
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Action {
+    Accept,
+    Drop,
+    Reject {
+        reset: bool,
+    },
+    /// It goes elsewhere. Where there are candidates, it goes to one of them.
+    Destination {
+        address: Ipv4Addr,
+        port: Option<u16>,
+        candidates: Vec<Candidate>,
+        /// Whether it went there before.
+        remembered: bool,
+    },
+    /// It comes from elsewhere.
+    Source(Ipv4Addr),
+    /// It comes from the router's address on the device that it leaves by.
+    Masquerade,
+}
+
+impl Action {
+    /// Whether the packet goes on.
+    pub(super) const fn passes(&self) -> bool {
+        !matches!(self, Self::Drop | Self::Reject { .. })
+    }
+}
+
+/// A mark that a connection was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Marked<'a> {
+    pub(super) chain: Name,
+    pub(super) rule: &'a Rule,
+    pub(super) element: Option<Found>,
+    pub(super) mark: u32,
+}
+
+/// What is taken for granted because it depends on what was before. A rule's comment says whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Assumed {
+    /// Fewer connections than the most are there.
+    FewConnections(Option<String>, u32),
+    /// The source is not remembered in this map.
+    NotRemembered(Option<String>, Name),
+    /// Any of several backends.
+    AnyOf(Option<String>),
+}
+
+/// A packet being led through a table.
+#[derive(Debug)]
+pub(super) struct Walk<'a> {
+    view: View<'a>,
+    memory: &'a Memory,
+    pub(super) flight: Flight,
+    /// Which candidate is followed, where there are several.
+    choice: usize,
+    pub(super) marked: Option<Marked<'a>>,
+    pub(super) assumed: BTreeSet<Assumed>,
+    /// Rules that nobody knows the meaning of, by chain and index. They are passed over.
+    pub(super) unknown: BTreeSet<(Name, usize)>,
+    trail: Vec<Found>,
+}
+
+/// What follows a rule.
+enum Next {
+    Rule,
+    Decided(Action),
+    Return,
+    Goto(Name),
+    Jump(Name),
+}
+
+/// What follows a statement.
+enum Then {
+    Fits,
+    Fails,
+    Ends(Next),
+}
+
+struct Frame<'a> {
+    chain: Name,
+    rules: std::vec::IntoIter<Option<&'a Rule>>,
+    index: usize,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(view: View<'a>, memory: &'a Memory, flight: Flight, choice: usize) -> Self {
+        Self {
+            view,
+            memory,
+            flight,
+            choice,
+            marked: None,
+            assumed: BTreeSet::new(),
+            unknown: BTreeSet::new(),
+            trail: Vec::new(),
+        }
+    }
+
+    /// Leads the packet through the chains of a point, up to the first that stops it.
+    pub(super) fn pass(&mut self, point: HookPoint) -> Vec<Judged<'a>> {
+        let mut judged = Vec::new();
+        for (name, base) in self.view.base_chains(point) {
+            // What belongs to no connection is not translated.
+            if base.hook == Hook::Nat && self.flight.connection.is_none() {
+                continue;
+            }
+            let one = self.judge(name, base);
+            let passes = one.action.passes();
+            judged.push(one);
+            if !passes {
+                break;
+            }
+        }
+        judged
+    }
+
+    fn judge(&mut self, name: Name, base: BaseChain) -> Judged<'a> {
+        self.trail.clear();
+        let point = base.point;
+        let mut frames = vec![self.frame(name.clone())];
+        let mut last = name;
+        for _ in 0..MAX_RULES {
+            let Some(frame) = frames.last_mut() else { break };
+            let next = frame.rules.next();
+            let index = frame.index;
+            frame.index += 1;
+            let chain = frame.chain.clone();
+            let followed = match next {
+                None => Next::Return,
+                Some(None) => {
+                    self.unknown.insert((chain.clone(), index));
+                    Next::Rule
+                }
+                Some(Some(rule)) => match self.rule(&chain, rule) {
+                    Next::Decided(action) => {
+                        let trail = std::mem::take(&mut self.trail);
+                        return Judged { point, chain, rule: Some(rule), trail, action };
+                    }
+                    other => other,
+                },
+            };
+            match followed {
+                Next::Rule | Next::Decided(_) => {}
+                Next::Return => {
+                    frames.pop();
+                    last = chain;
+                }
+                Next::Goto(to) => {
+                    frames.pop();
+                    frames.push(self.frame(to));
+                }
+                Next::Jump(to) => frames.push(self.frame(to)),
+            }
+        }
+        let action = match base.policy {
+            Policy::Accept => Action::Accept,
+            Policy::Drop => Action::Drop,
+        };
+        Judged { point, chain: last, rule: None, trail: std::mem::take(&mut self.trail), action }
+    }
+
+    fn frame(&self, chain: Name) -> Frame<'a> {
+        Frame { rules: self.view.rules(&chain).into_iter(), chain, index: 0 }
+    }
+
+    fn rule(&mut self, chain: &Name, rule: &'a Rule) -> Next {
+        for statement in rule.statements() {
+            match self.statement(chain, rule, statement) {
+                Then::Fits => {}
+                Then::Fails => return Next::Rule,
+                Then::Ends(next) => return next,
+            }
+        }
+        Next::Rule
+    }
+
+    fn statement(&mut self, chain: &Name, rule: &'a Rule, statement: &Statement) -> Then {
+        let Flight { packet, input, output, connection, .. } = &self.flight;
+        let fits = |fits: bool| if fits { Then::Fits } else { Then::Fails };
+        match statement {
+            Statement::InputDevice(device) => fits(input == device),
+            Statement::OutputDevice(device) => fits(output.as_ref() == Some(device)),
+            Statement::NotLoopbackOutput => {
+                fits(output.as_ref().is_none_or(|device| device.as_str() != "lo"))
+            }
+            Statement::Ipv6 => Then::Fails,
+            Statement::Protocol(number) => fits(packet.protocol == *number),
+            Statement::SourceNet(net) => fits(net.contains(&packet.source)),
+            Statement::DestinationNet(net) => fits(net.contains(&packet.destination)),
+            Statement::DestinationPort(port) => fits(packet.destination_port == Some(*port)),
+            Statement::IcmpType(number) => fits(packet.icmp.is_some_and(|(kind, _)| kind == *number)),
+            Statement::IcmpCode(number) => fits(packet.icmp.is_some_and(|(_, code)| code == *number)),
+            Statement::TcpSyn => fits(packet.protocol == TCP),
+            Statement::ConntrackState(state) => fits(self.flight.state().bits() & state.bits() != 0),
+            Statement::Translated => fits(connection.as_ref().is_some_and(|own| own.translated)),
+            Statement::Direction(direction) => {
+                fits(connection.is_some() && *direction == Direction::Original)
+            }
+            Statement::OriginalDestination(address) => {
+                fits(connection.as_ref().is_some_and(|own| own.original_destination == *address))
+            }
+            Statement::ConntrackMark { mask, value } => {
+                fits(connection.as_ref().is_some_and(|own| own.mark & mask == *value))
+            }
+            Statement::ConntrackMarkAny(mask) => {
+                fits(connection.as_ref().is_some_and(|own| own.mark & mask != 0))
+            }
+            Statement::SourceIn(set) => fits(self.found(set, Asked::Source).is_some()),
+            Statement::SourceNotIn(set) => fits(self.found(set, Asked::Source).is_none()),
+            Statement::DestinationIn(set) => fits(self.found(set, Asked::Destination).is_some()),
+            Statement::DestinationPortIn(set) => fits(self.found(set, Asked::DestinationPort).is_some()),
+            Statement::DestinationEndpointIn(set) => {
+                fits(self.found(set, Asked::DestinationEndpoint).is_some())
+            }
+            Statement::SourcedDestinationEndpointIn(set) => {
+                fits(self.found(set, Asked::SourcedDestinationEndpoint).is_some())
+            }
+            Statement::Counter
+            | Statement::Limit { .. }
+            | Statement::Log { .. }
+            | Statement::ClampMss
+            | Statement::Offload(_) => Then::Fits,
+            Statement::SetConntrackMark(mark) => {
+                self.mark(Marked { chain: chain.clone(), rule, element: None, mark: *mark });
+                Then::Fits
+            }
+            Statement::SetConntrackMarkBySource(map) => match self.found(map, Asked::Source) {
+                Some(Target::Mark(mark)) => {
+                    let element = self.trail.last().cloned();
+                    self.mark(Marked { chain: chain.clone(), rule, element, mark: *mark });
+                    Then::Fits
+                }
+                _ => Then::Fails,
+            },
+            Statement::RestoreMark => {
+                let mark = connection.as_ref().map(|own| own.mark);
+                self.flight.mark = mark.unwrap_or(self.flight.mark);
+                fits(mark.is_some())
+            }
+            Statement::RejectReset => Then::Ends(Next::Decided(Action::Reject { reset: true })),
+            Statement::RejectProhibited => Then::Ends(Next::Decided(Action::Reject { reset: false })),
+            Statement::Verdict(verdict) => Then::Ends(match verdict {
+                Verdict::Accept => Next::Decided(Action::Accept),
+                Verdict::Drop => Next::Decided(Action::Drop),
+                Verdict::Return => Next::Return,
+                Verdict::Goto(chain) => Next::Goto(chain.clone()),
+                Verdict::Jump(chain) => Next::Jump(chain.clone()),
+            }),
+            Statement::JudgeByOriginalDestination(map) => self.judged_by(map),
+            Statement::JudgeByDestinationEndpoint(map) => match self.found(map, Asked::DestinationEndpoint) {
+                Some(Target::Chain(chain)) => Then::Ends(Next::Goto(chain.clone())),
+                _ => Then::Fails,
+            },
+            Statement::ConnectionsOver(most) => {
+                self.assumed.insert(Assumed::FewConnections(rule.comment().map(str::to_owned), *most));
+                Then::Fails
+            }
+            other => self.translation(rule, other),
+        }
+    }
+
+    fn translation(&mut self, rule: &Rule, statement: &Statement) -> Then {
+        let of = || rule.comment().map(str::to_owned);
+        let action = match statement {
+            Statement::DnatByAddress(map) => self.leads(map, Asked::Destination),
+            Statement::DnatByEndpoint(map) | Statement::DnatByEndpointRange(map) => {
+                self.leads(map, Asked::DestinationEndpoint)
+            }
+            Statement::SnatBySource(map) => match self.found(map, Asked::Source) {
+                Some(Target::Address { address, .. }) => Some(Action::Source(*address)),
+                _ => None,
+            },
+            Statement::SnatTo(address) => Some(Action::Source(*address)),
+            Statement::Masquerade => Some(Action::Masquerade),
+            Statement::DnatBySticky { sticky, backends } => self.remembered(&sticky.map, backends, of()),
+            Statement::DnatBySlot { pick, slots, map, .. } => self.balanced(*pick, *slots, map, of()),
+            _ => None,
+        };
+        match action {
+            Some(Action::Source(address)) => {
+                self.flight.packet.source = address;
+                Then::Ends(Next::Decided(Action::Source(address)))
+            }
+            Some(action) => {
+                if let Action::Destination { address, port, .. } = &action {
+                    self.flight.lead_to(*address, *port);
+                }
+                Then::Ends(Next::Decided(action))
+            }
+            None => Then::Fails,
+        }
+    }
+
+    /// Where a map of destinations leads.
+    fn leads(&mut self, map: &Name, asked: Asked) -> Option<Action> {
+        let (address, port) = match self.found(map, asked)? {
+            Target::Address { address, .. } => (*address, None),
+            Target::Endpoint(address, port) => (*address, Some(*port)),
+            _ => return None,
+        };
+        Some(Action::Destination { address, port, candidates: Vec::new(), remembered: false })
+    }
+
+    /// Where a source went before, if that takes connections.
+    fn remembered(&mut self, map: &Name, backends: &Name, of: Option<String>) -> Option<Action> {
+        let Some(remembered) = self.memory.get(map) else {
+            self.assumed.insert(Assumed::NotRemembered(of, map.clone()));
+            return None;
+        };
+        let (address, port) = (*remembered)?;
+        let Packet { destination, protocol, destination_port, .. } = self.flight.packet;
+        let key = Key::Balanced(Balanced {
+            address: destination,
+            protocol,
+            port: destination_port?,
+            backend: address,
+            backend_port: port,
+        });
+        let live = self.view.set(backends)?.elements.get(&key) == Some(&Target::Mark(LIVE));
+        let candidates = vec![Candidate { address, port, slots: 1 }];
+        live.then_some(Action::Destination { address, port: Some(port), candidates, remembered: true })
+    }
+
+    fn balanced(&mut self, pick: Pick, slots: u32, map: &Name, of: Option<String>) -> Option<Action> {
+        let candidates = candidates(self.view.set(map)?, pick, slots, self.flight.packet.source);
+        let Candidate { address, port, .. } = *candidates.get(self.choice).or(candidates.first())?;
+        if candidates.len() > 1 {
+            self.assumed.insert(Assumed::AnyOf(of));
+        }
+        Some(Action::Destination { address, port: Some(port), candidates, remembered: false })
+    }
+
+    fn judged_by(&mut self, map: &Name) -> Then {
+        let original = self.flight.connection.as_ref().map(|own| Key::Address(own.original_destination));
+        let set = self.view.set(map);
+        match original.and_then(|key| Some((key, set?.elements.get(&key)?))) {
+            Some((key, Target::Chain(chain))) => {
+                self.trail.push((map.clone(), key));
+                Then::Ends(Next::Goto(chain.clone()))
+            }
+            _ => Then::Fails,
+        }
+    }
+
+    fn found(&mut self, set: &Name, asked: Asked) -> Option<&'a Target> {
+        let (key, target) = find(self.view.set(set)?, asked, &self.flight.packet)?;
+        self.trail.push((set.clone(), *key));
+        Some(target)
+    }
+
+    fn mark(&mut self, marked: Marked<'a>) {
+        if let Some(connection) = &mut self.flight.connection {
+            connection.mark = marked.mark;
+            self.marked = Some(marked);
+        }
+    }
+}

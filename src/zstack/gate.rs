@@ -1,0 +1,94 @@
+//! Who may speak at the port: the management network, and this machine. The protocol knows no password, so where somebody
+//! stands is all that can be asked. Pure.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::config::Config;
+use crate::config::interface::Role;
+
+/// Whether `source` is this machine or in the management network: the subnets of management interfaces, and what static
+/// routes have behind them, such as the management node's own network. A default route is no such network.
+#[must_use]
+pub(super) fn lets_in(config: &Config, source: IpAddr) -> bool {
+    match source.to_canonical() {
+        source if source.is_loopback() => true,
+        IpAddr::V4(source) => is_management(config, source),
+        IpAddr::V6(_) => false,
+    }
+}
+
+/// Whether an answer may be posted to `address` on behalf of `peer`: to whoever asked, or into the management network, and
+/// never to the router itself, which trusts what comes from there. A router that posts wherever it is told to would be a
+/// tool for others.
+#[must_use]
+pub(super) fn may_hear(config: &Config, peer: IpAddr, address: IpAddr) -> bool {
+    let (peer, address) = (peer.to_canonical(), address.to_canonical());
+    let own = |(_, interface): (&crate::config::Id, &std::sync::Arc<crate::config::interface::Interface>)| {
+        interface.addresses.iter().any(|own| IpAddr::V4(own.address()) == address)
+    };
+    if address.is_loopback() {
+        return peer.is_loopback();
+    }
+    !config.interfaces().iter().any(own) && (address == peer || lets_in(config, address))
+}
+
+fn is_management(config: &Config, source: Ipv4Addr) -> bool {
+    let management = || config.interfaces().iter().filter(|(_, interface)| interface.is(Role::Management));
+    let is_local = |address: Ipv4Addr| {
+        management()
+            .any(|(_, interface)| interface.addresses.iter().any(|own| own.subnet().contains(&address)))
+    };
+    let leads_there = |route: &crate::config::route::Route| {
+        let by_name = route.hop.interface().map(|id| management().any(|(named, _)| named == id));
+        by_name.unwrap_or_else(|| route.hop.via().is_some_and(|via| is_local(via.get())))
+    };
+    is_local(source)
+        || config.routes().values().any(|route| {
+            let destination = route.destination.net();
+            destination.prefix_len() > 0 && destination.contains(&source) && leads_there(route)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_management_network_and_loopback_may_speak() {
+        let document = json!({
+            "version": 1,
+            "interfaces": {
+                "mgmt": {"mac": "52:54:00:00:00:01", "roles": ["management"],
+                         "addresses": ["192.168.0.188/24"], "gateway": "192.168.0.1"},
+                "public": {"mac": "52:54:00:00:00:02", "roles": ["public"],
+                           "addresses": ["198.51.100.5/24"], "gateway": "198.51.100.1"},
+                "guest": {"mac": "52:54:00:00:00:03", "roles": ["guest"], "addresses": ["10.1.1.1/24"]}
+            },
+            "routes": {
+                "mn": {"destination": "172.20.0.0/16", "via": "192.168.0.1"},
+                "mn2": {"destination": "172.21.0.0/16", "via": "192.168.0.1", "interface": "mgmt"},
+                "far": {"destination": "203.0.113.0/24", "via": "198.51.100.1"},
+                "all": {"destination": "0.0.0.0/0", "via": "192.168.0.1", "metric": 100}
+            }
+        });
+        let config = Config::default().replace(document).unwrap();
+        for source in ["127.0.0.1", "::1", "::ffff:192.168.0.10", "192.168.0.10", "172.20.9.9", "172.21.0.1"]
+        {
+            assert!(lets_in(&config, source.parse().unwrap()), "{source}");
+        }
+        for source in ["10.1.1.20", "198.51.100.9", "203.0.113.1", "192.168.1.10", "8.8.8.8", "fe80::1"] {
+            assert!(!lets_in(&config, source.parse().unwrap()), "{source}");
+        }
+        assert!(!lets_in(&Config::default(), "192.168.0.10".parse().unwrap()), "nothing is configured");
+
+        let may_hear =
+            |peer: &str, address: &str| may_hear(&config, peer.parse().unwrap(), address.parse().unwrap());
+        assert!(may_hear("192.168.0.10", "192.168.0.10") && may_hear("192.168.0.10", "172.20.0.9"));
+        assert!(may_hear("127.0.0.1", "127.0.0.1"));
+        for elsewhere in ["127.0.0.1", "::1", "192.168.0.188", "10.1.1.20", "198.51.100.5", "0.0.0.0"] {
+            assert!(!may_hear("192.168.0.10", elsewhere), "{elsewhere}");
+        }
+    }
+}
