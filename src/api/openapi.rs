@@ -199,13 +199,10 @@ fn views(schemas: &mut Schemas) -> Vec<(&'static str, Value)> {
             json!({
                 "post": {"operationId": "trace",
                          "summary": "What becomes of a packet, who of the configuration decides it, and whether the kernel does the same.",
-                         "description": "The packet is the first of a connection, as it comes in by an interface. It is led through what the configuration makes of the kernel, and through the kernel as it is; nothing is sent.",
-                         "requestBody": {"required": true, "content": {"application/json": {"schema": trace_request, "examples": {
-                             "web": {"summary": "Somebody outside and an EIP", "value": {
-                                 "interface": "public", "source": "192.0.2.53", "destination": "198.51.100.7",
-                                 "protocol": "tcp", "ports": {"source": 40000, "destination": 80}}},
-                             "ping": {"summary": "A guest that pings", "value": {
-                                 "interface": "guest", "source": "10.1.1.20", "destination": "192.0.2.53", "protocol": "icmp"}}}}}},
+                         "description": "The packet is the first of a connection, as it comes in by an interface. It is led \
+                                         through what the configuration makes of the kernel, and through the kernel as it \
+                                         is; nothing is sent.",
+                         "requestBody": {"required": true, "content": json_body(&trace_request)},
                          "responses": answers("Verdict, decisions in order, translation, route, and differences.", &trace)}
             }),
         ),

@@ -233,6 +233,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_end_protocol_or_message_is_refused() {
+        for text in ["10.1.1", "10.1.1.20:0", "10.1.1.20:", "10.1.1.20:70000", "::1", "web1"] {
+            assert!(text.parse::<Endpoint>().is_err(), "{text}");
+        }
+        assert!(protocol("all").is_err() && protocol("256").is_err() && protocol("47").is_ok());
+        assert!(icmp("8/256").is_err() && icmp("x").is_err());
+        assert_eq!((icmp("8"), icmp("3/1")), (Ok((8, 0)), Ok((3, 1))));
+    }
+
+    #[test]
     fn a_trace_is_told_from_top_to_bottom() {
         let trace = json!({"generation": 7, "verdict": "accepted", "reason": "firewall rule `web-in` accepts it",
             "packet": {"source": "192.0.2.53", "destination": "198.51.100.8", "protocol": 6, "ports": {"destination": 80}},

@@ -31,6 +31,8 @@ pub enum Origin {
     FirewallDefault(Direction),
     /// A load balancer.
     LoadBalancer(Id),
+    /// The bandwidth of a public address.
+    Qos(Id),
 }
 
 impl Origin {
@@ -48,6 +50,7 @@ impl Origin {
             Self::FirewallRule(_) => "firewall_rule",
             Self::FirewallDefault(_) => "firewall_default",
             Self::LoadBalancer(_) => "load_balancer",
+            Self::Qos(_) => "qos",
         }
     }
 
@@ -65,6 +68,7 @@ impl Origin {
             Self::FirewallRule(_) => "firewall rule",
             Self::FirewallDefault(_) => "the firewall's default",
             Self::LoadBalancer(_) => "load balancer",
+            Self::Qos(_) => "bandwidth",
         }
     }
 
@@ -79,7 +83,8 @@ impl Origin {
             | Self::Eip(id)
             | Self::PortForward(id)
             | Self::FirewallRule(id)
-            | Self::LoadBalancer(id) => Some(id),
+            | Self::LoadBalancer(id)
+            | Self::Qos(id) => Some(id),
             Self::Dns | Self::FirewallDefault(_) => None,
         }
     }
@@ -105,6 +110,7 @@ impl Origin {
                 })
             }
             Self::LoadBalancer(id) => of("load_balancers", id),
+            Self::Qos(id) => of("qos", id),
         }
     }
 }
@@ -133,6 +139,8 @@ pub enum Purpose {
     SourceNat,
     /// How large segments are.
     Mss,
+    /// How much comes in for a public address, or goes out from it.
+    Bandwidth,
     /// What goes through: from which side to which.
     Forward,
     /// What comes from guests.
@@ -174,6 +182,9 @@ pub fn purpose(chain: &Name) -> Option<Purpose> {
         names::BALANCED_INPUT => Purpose::BalancedInput,
         names::BALANCED_INPUT_LIMITED => Purpose::LimitedBalancedInput,
         names::OUTPUT | names::MARK_OUTPUT => Purpose::Output,
+        name if name.starts_with(names::QOS_INGRESS) || name.starts_with(names::QOS_EGRESS) => {
+            Purpose::Bandwidth
+        }
         name if name.starts_with(names::FROM_PUBLIC) => Purpose::FromPublic,
         name if name.starts_with(names::INGRESS) => Purpose::Firewall(Direction::Ingress),
         name if name.starts_with(names::BALANCER) => Purpose::Balancer,
@@ -198,6 +209,7 @@ pub fn of_rule(chain: &Name, rule: &Rule) -> Option<Origin> {
         "snat" => Origin::Snat(id),
         "isolated" => Origin::Interface(id),
         "load balancer" => Origin::LoadBalancer(id),
+        "qos" => Origin::Qos(id),
         _ => return None,
     })
 }

@@ -6,13 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use super::lookup::{Asked, Candidate, candidates, find};
-use super::packet::{Flight, Packet, TCP};
+use super::lookup::{Asked, Candidate, find};
+use super::packet::{Connection, Flight, TCP};
 use super::view::View;
-use crate::plan::facts::statement::{Direction, LIVE};
-use crate::plan::facts::{
-    Balanced, BaseChain, Hook, HookPoint, Key, Name, Pick, Policy, Rule, Statement, Target, Verdict,
-};
+use crate::plan::facts::statement::Direction;
+use crate::plan::facts::{BaseChain, Hook, HookPoint, Key, Name, Policy, Rule, Statement, Target, Verdict};
 
 /// The most rules that one packet is asked by: more than the largest configuration has. The kernel lets no chains lead
 /// in a circle, and a table that is read wrong must not either.
@@ -56,7 +54,7 @@ pub(super) enum Action {
     /// It comes from elsewhere.
     Source(Ipv4Addr),
     /// It comes from the router's address on the device that it leaves by.
-    Masquerade,
+    Masquerade(Ipv4Addr),
 }
 
 impl Action {
@@ -80,6 +78,8 @@ pub(super) struct Marked<'a> {
 pub(super) enum Assumed {
     /// Fewer connections than the most are there.
     FewConnections(Option<String>, u32),
+    /// Less goes by than may.
+    WithinRate(Option<String>),
     /// The source is not remembered in this map.
     NotRemembered(Option<String>, Name),
     /// Any of several backends.
@@ -89,11 +89,13 @@ pub(super) enum Assumed {
 /// A packet being led through a table.
 #[derive(Debug)]
 pub(super) struct Walk<'a> {
-    view: View<'a>,
-    memory: &'a Memory,
+    pub(super) view: View<'a>,
+    pub(super) memory: &'a Memory,
+    /// The router's address on the device that the packet leaves by, once that is known.
+    pub(super) own: Option<Ipv4Addr>,
     pub(super) flight: Flight,
     /// Which candidate is followed, where there are several.
-    choice: usize,
+    pub(super) choice: usize,
     pub(super) marked: Option<Marked<'a>>,
     pub(super) assumed: BTreeSet<Assumed>,
     /// Rules that nobody knows the meaning of, by chain and index. They are passed over.
@@ -128,6 +130,7 @@ impl<'a> Walk<'a> {
         Self {
             view,
             memory,
+            own: None,
             flight,
             choice,
             marked: None,
@@ -229,22 +232,17 @@ impl<'a> Walk<'a> {
             Statement::SourceNet(net) => fits(net.contains(&packet.source)),
             Statement::DestinationNet(net) => fits(net.contains(&packet.destination)),
             Statement::DestinationPort(port) => fits(packet.destination_port == Some(*port)),
+            Statement::SourcePort(port) => fits(packet.source_port == Some(*port)),
             Statement::IcmpType(number) => fits(packet.icmp.is_some_and(|(kind, _)| kind == *number)),
             Statement::IcmpCode(number) => fits(packet.icmp.is_some_and(|(_, code)| code == *number)),
             Statement::TcpSyn => fits(packet.protocol == TCP),
             Statement::ConntrackState(state) => fits(self.flight.state().bits() & state.bits() != 0),
-            Statement::Translated => fits(connection.as_ref().is_some_and(|own| own.translated)),
-            Statement::Direction(direction) => {
-                fits(connection.is_some() && *direction == Direction::Original)
-            }
-            Statement::OriginalDestination(address) => {
-                fits(connection.as_ref().is_some_and(|own| own.original_destination == *address))
-            }
-            Statement::ConntrackMark { mask, value } => {
-                fits(connection.as_ref().is_some_and(|own| own.mark & mask == *value))
-            }
-            Statement::ConntrackMarkAny(mask) => {
-                fits(connection.as_ref().is_some_and(|own| own.mark & mask != 0))
+            Statement::Translated
+            | Statement::Direction(_)
+            | Statement::OriginalDestination(_)
+            | Statement::ConntrackMark { .. }
+            | Statement::ConntrackMarkAny(_) => {
+                fits(connection.as_ref().is_some_and(|own| is_so(own, statement)))
             }
             Statement::SourceIn(set) => fits(self.found(set, Asked::Source).is_some()),
             Statement::SourceNotIn(set) => fits(self.found(set, Asked::Source).is_none()),
@@ -287,91 +285,40 @@ impl<'a> Walk<'a> {
                 Verdict::Goto(chain) => Next::Goto(chain.clone()),
                 Verdict::Jump(chain) => Next::Jump(chain.clone()),
             }),
-            Statement::JudgeByOriginalDestination(map) => self.judged_by(map),
-            Statement::JudgeByDestinationEndpoint(map) => match self.found(map, Asked::DestinationEndpoint) {
-                Some(Target::Chain(chain)) => Then::Ends(Next::Goto(chain.clone())),
-                _ => Then::Fails,
-            },
+            Statement::JudgeByOriginalDestination(map) => self.judged_by_original(map),
+            Statement::JudgeByDestination(map) => self.judged_by(map, Asked::Destination),
+            Statement::JudgeBySource(map) => self.judged_by(map, Asked::Source),
+            Statement::JudgeByDestinationEndpoint(map) => self.judged_by(map, Asked::DestinationEndpoint),
+            Statement::RateOver { .. } => {
+                self.assumed.insert(Assumed::WithinRate(rule.comment().map(str::to_owned)));
+                Then::Fails
+            }
             Statement::ConnectionsOver(most) => {
                 self.assumed.insert(Assumed::FewConnections(rule.comment().map(str::to_owned), *most));
                 Then::Fails
             }
-            other => self.translation(rule, other),
-        }
-    }
-
-    fn translation(&mut self, rule: &Rule, statement: &Statement) -> Then {
-        let of = || rule.comment().map(str::to_owned);
-        let action = match statement {
-            Statement::DnatByAddress(map) => self.leads(map, Asked::Destination),
-            Statement::DnatByEndpoint(map) | Statement::DnatByEndpointRange(map) => {
-                self.leads(map, Asked::DestinationEndpoint)
-            }
-            Statement::SnatBySource(map) => match self.found(map, Asked::Source) {
-                Some(Target::Address { address, .. }) => Some(Action::Source(*address)),
-                _ => None,
+            Statement::DnatByAddress(_)
+            | Statement::DnatByEndpoint(_)
+            | Statement::DnatByEndpointRange(_)
+            | Statement::DnatBySlot { .. }
+            | Statement::DnatBySticky { .. }
+            | Statement::SnatBySource(_)
+            | Statement::SnatTo(_)
+            | Statement::Masquerade => match self.translation(rule, statement) {
+                Some(action) => Then::Ends(Next::Decided(action)),
+                None => Then::Fails,
             },
-            Statement::SnatTo(address) => Some(Action::Source(*address)),
-            Statement::Masquerade => Some(Action::Masquerade),
-            Statement::DnatBySticky { sticky, backends } => self.remembered(&sticky.map, backends, of()),
-            Statement::DnatBySlot { pick, slots, map, .. } => self.balanced(*pick, *slots, map, of()),
-            _ => None,
-        };
-        match action {
-            Some(Action::Source(address)) => {
-                self.flight.packet.source = address;
-                Then::Ends(Next::Decided(Action::Source(address)))
-            }
-            Some(action) => {
-                if let Action::Destination { address, port, .. } = &action {
-                    self.flight.lead_to(*address, *port);
-                }
-                Then::Ends(Next::Decided(action))
-            }
-            None => Then::Fails,
         }
     }
 
-    /// Where a map of destinations leads.
-    fn leads(&mut self, map: &Name, asked: Asked) -> Option<Action> {
-        let (address, port) = match self.found(map, asked)? {
-            Target::Address { address, .. } => (*address, None),
-            Target::Endpoint(address, port) => (*address, Some(*port)),
-            _ => return None,
-        };
-        Some(Action::Destination { address, port, candidates: Vec::new(), remembered: false })
-    }
-
-    /// Where a source went before, if that takes connections.
-    fn remembered(&mut self, map: &Name, backends: &Name, of: Option<String>) -> Option<Action> {
-        let Some(remembered) = self.memory.get(map) else {
-            self.assumed.insert(Assumed::NotRemembered(of, map.clone()));
-            return None;
-        };
-        let (address, port) = (*remembered)?;
-        let Packet { destination, protocol, destination_port, .. } = self.flight.packet;
-        let key = Key::Balanced(Balanced {
-            address: destination,
-            protocol,
-            port: destination_port?,
-            backend: address,
-            backend_port: port,
-        });
-        let live = self.view.set(backends)?.elements.get(&key) == Some(&Target::Mark(LIVE));
-        let candidates = vec![Candidate { address, port, slots: 1 }];
-        live.then_some(Action::Destination { address, port: Some(port), candidates, remembered: true })
-    }
-
-    fn balanced(&mut self, pick: Pick, slots: u32, map: &Name, of: Option<String>) -> Option<Action> {
-        let candidates = candidates(self.view.set(map)?, pick, slots, self.flight.packet.source);
-        let Candidate { address, port, .. } = *candidates.get(self.choice).or(candidates.first())?;
-        if candidates.len() > 1 {
-            self.assumed.insert(Assumed::AnyOf(of));
+    fn judged_by(&mut self, map: &Name, asked: Asked) -> Then {
+        match self.found(map, asked) {
+            Some(Target::Chain(chain)) => Then::Ends(Next::Goto(chain.clone())),
+            _ => Then::Fails,
         }
-        Some(Action::Destination { address, port: Some(port), candidates, remembered: false })
     }
 
-    fn judged_by(&mut self, map: &Name) -> Then {
+    fn judged_by_original(&mut self, map: &Name) -> Then {
         let original = self.flight.connection.as_ref().map(|own| Key::Address(own.original_destination));
         let set = self.view.set(map);
         match original.and_then(|key| Some((key, set?.elements.get(&key)?))) {
@@ -383,7 +330,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn found(&mut self, set: &Name, asked: Asked) -> Option<&'a Target> {
+    pub(super) fn found(&mut self, set: &Name, asked: Asked) -> Option<&'a Target> {
         let (key, target) = find(self.view.set(set)?, asked, &self.flight.packet)?;
         self.trail.push((set.clone(), *key));
         Some(target)
@@ -394,5 +341,17 @@ impl<'a> Walk<'a> {
             connection.mark = marked.mark;
             self.marked = Some(marked);
         }
+    }
+}
+
+/// Whether a connection's first packet is what a statement asks of the connection.
+fn is_so(connection: &Connection, statement: &Statement) -> bool {
+    match statement {
+        Statement::Translated => connection.translated,
+        Statement::Direction(direction) => *direction == Direction::Original,
+        Statement::OriginalDestination(address) => connection.original_destination == *address,
+        Statement::ConntrackMark { mask, value } => connection.mark & mask == *value,
+        Statement::ConntrackMarkAny(mask) => connection.mark & mask != 0,
+        _ => false,
     }
 }

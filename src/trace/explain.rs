@@ -341,7 +341,7 @@ impl Telling<'_> {
                 let by_rule = judged.rule.and_then(|rule| of_rule(&judged.chain, rule));
                 (by_rule.or(by_element).map(Cause::of).unwrap_or_default(), "")
             }
-            evaluate::Action::Masquerade => {
+            evaluate::Action::Masquerade(_) => {
                 (Cause::of(Origin::Interface(self.teller.input.clone())), ", so that answers come back here")
             }
             evaluate::Action::Drop => {
@@ -376,6 +376,7 @@ fn assumptions(path: &Path<'_>, packet: &Packet) -> Vec<String> {
         Assumed::FewConnections(comment, most) => {
             format!("{} has fewer than {most} connections", of(comment))
         }
+        Assumed::WithinRate(comment) => format!("{} has room for it", of(comment)),
         Assumed::NotRemembered(comment, _) => {
             format!("{} remembers no backend of {}", of(comment), packet.source)
         }

@@ -23,6 +23,7 @@ mod question;
 mod report;
 #[cfg(test)]
 mod tests;
+mod translate;
 mod view;
 mod way;
 

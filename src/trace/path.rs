@@ -82,18 +82,12 @@ impl<'a> Side<'a> {
             Way::Out(out) => out,
         };
         walk.flight.output = Some(out.device.name.clone().into());
+        let next_hop = out.via.unwrap_or(walk.flight.packet.destination);
+        walk.own = self.ways.tables.own_address(&out.device, next_hop);
         for point in [HookPoint::Forward, HookPoint::Postrouting] {
             judged.extend(walk.pass(point));
             if !passes(judged) {
                 return stopped(judged);
-            }
-        }
-        if judged.last().is_some_and(|last| last.action == Action::Masquerade) {
-            let next_hop = out.via.unwrap_or(walk.flight.packet.destination);
-            match self.ways.tables.own_address(&out.device, next_hop) {
-                Some(address) => walk.flight.packet.source = address,
-                // Without an address there is nothing to come from.
-                None => return End::Dropped,
             }
         }
         End::Accepted

@@ -150,6 +150,21 @@ fn a_balancer_that_remembers_leads_where_the_source_went_before() {
     assert_eq!(line(&asked(Some(("10.2.2.21", 80)))), first);
 }
 
+#[test]
+fn a_bandwidth_is_taken_to_have_room() {
+    let qos = json!({"qos": {
+        "in": {"address": "198.51.100.7", "port": 80, "ingress_bits_per_second": 1_000_000},
+        "out": {"address": "198.51.100.5", "egress_bits_per_second": 1_000_000}}});
+    let site = Site::new(qos);
+    let assumed = |trace: &Trace| trace.assumptions.join("\n");
+    let trace = site.trace("public", "192.0.2.9", "198.51.100.7", tcp(80));
+    assert_eq!(line(&trace), "accepted /firewall/rules/web-in 192.0.2.9 -> 10.1.1.20:80 on eth2");
+    assert!(assumed(&trace).contains("qos in has room") && trace.agrees, "{trace:#?}");
+    let trace = site.trace("guest", "10.1.1.50", "192.0.2.9", tcp(80));
+    assert!(assumed(&trace).contains("qos out has room"), "{trace:#?}");
+    assert!(!assumed(&site.trace("public", "192.0.2.9", "198.51.100.7", tcp(443))).contains("qos"));
+}
+
 fn told_input(trace: &Trace) -> Vec<(String, f64)> {
     let input = trace.decisions.iter().find(|decision| decision.stage == Stage::Input).unwrap();
     input.candidates.iter().map(|one| (one.backend.as_ref().unwrap().to_string(), one.share)).collect()

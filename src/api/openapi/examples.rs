@@ -15,6 +15,7 @@ const ANSWERS: &[(&str, &str)] = &[
     ("confirm", include_str!("examples/confirm.json")),
     ("difference", include_str!("examples/difference.json")),
     ("generations", include_str!("examples/generations.json")),
+    ("trace", include_str!("examples/trace.json")),
     ("status", include_str!("examples/status.json")),
     ("leases", include_str!("examples/leases.json")),
     ("balancers", include_str!("examples/balancers.json")),
@@ -29,7 +30,12 @@ const REQUESTS: &[(&str, &str)] = &[
     ("plan", include_str!("examples/readConfig.json")),
     ("rollback", "{\"generation\": 1}"),
     ("confirm", "{\"generation\": 7}"),
+    ("trace", TRACE),
 ];
+
+/// Somebody outside and an EIP.
+const TRACE: &str = "{\"interface\": \"public\", \"source\": \"192.0.2.53\", \"destination\": \"198.51.100.8\", \
+                     \"protocol\": \"tcp\", \"ports\": {\"source\": 40000, \"destination\": 80}}";
 
 /// A merge patch that adds an EIP and removes another.
 const PATCH: &str = "{\"eips\": {\"7f0c\": {\"address\": \"198.51.100.7\", \"interface\": \"public\", \"target\": \"10.1.1.20\"}, \

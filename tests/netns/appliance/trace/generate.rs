@@ -50,6 +50,11 @@ pub(super) fn configuration(chance: &mut Chance) -> Value {
             guests.push(guest);
         }
     }
+    // Wide enough for all that is sent.
+    let bandwidths = ["198.51.100.5", "198.51.100.7", "203.0.113.10"].map(
+        |address| json!({"address": address, "ingress_bits_per_second": 1_000_000_000, "egress_bits_per_second": 1_000_000_000}),
+    );
+    document["qos"] = if chance.below(2) == 0 { some(chance, &bandwidths) } else { json!({}) };
     document["routes"] = json!({"branch": {"destination": "10.9.0.0/16", "via": "10.1.1.50"}});
     document["dns"] =
         json!({"records": {"lab": {"name": "trace.lab", "type": "A", "values": ["10.1.1.20"]}}});
