@@ -99,16 +99,38 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             Some(observed) => observed,
             None => self.kernel.observe().await.map_err(refused)?,
         };
-        let target = self.target(config, &observed);
-        let before = self.belief.planned.as_ref().map(|(target, facts)| (target, facts));
-        let facts = lower(&target, before);
-        let unknown: Vec<Sysctl> =
-            facts.sysctls.keys().filter(|sysctl| !observed.sysctls.contains_key(sysctl)).cloned().collect();
-        observed.sysctls.extend(self.kernel.read_sysctls(&unknown).map_err(refused)?);
+        let (target, facts) = self.state(config, &mut observed)?;
         self.belief.planned = Some((target, facts.clone()));
         self.belief.observed = Some(observed.clone());
         let plan = diff(&facts, &observed);
         Ok((observed, plan))
+    }
+
+    /// The steps that would make the kernel what a configuration says. What is believed of the kernel stays as it is: what
+    /// somebody changed is found out by the loop in its own time, and told as what it is.
+    pub(super) async fn preview(&mut self, config: &Config) -> Result<Plan, ChangeError> {
+        let running = self.published.load().generation;
+        let refused = |error| ChangeError::Kernel(error, running);
+        let stale = self.kernel.is_stale().map_err(refused)?;
+        let mut observed = match self.belief.observed.as_ref().filter(|_| !stale) {
+            Some(observed) => observed.clone(),
+            None => self.kernel.look().await.map_err(refused)?,
+        };
+        let (_, facts) = self.state(config, &mut observed)?;
+        Ok(diff(&facts, &observed))
+    }
+
+    /// What a configuration means to the kernel. What is not known yet of `/proc/sys` is read.
+    fn state(&mut self, config: &Config, observed: &mut Observed) -> Result<(Target, Facts), ChangeError> {
+        let running = self.published.load().generation;
+        let target = self.target(config, observed);
+        let before = self.belief.planned.as_ref().map(|(target, facts)| (target, facts));
+        let facts = lower(&target, before);
+        let unknown: Vec<Sysctl> =
+            facts.sysctls.keys().filter(|sysctl| !observed.sysctls.contains_key(sysctl)).cloned().collect();
+        let read = self.kernel.read_sysctls(&unknown);
+        observed.sysctls.extend(read.map_err(|error| ChangeError::Kernel(error, running))?);
+        Ok((target, facts))
     }
 
     pub(super) fn target(&self, config: &Config, observed: &Observed) -> Target {

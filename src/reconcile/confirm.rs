@@ -21,7 +21,7 @@ use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::kernel::Kernel;
 use crate::store::generations::{Content, Number};
-use crate::store::{Author, Generation, Pending};
+use crate::store::{Author, Generation, Pending, StoreError};
 
 /// What waits to be confirmed, and what is owed to the disk.
 #[derive(Debug, Default)]
@@ -33,6 +33,8 @@ pub(super) struct Confirm {
     outdated: bool,
     /// What keeps the disk from taking it.
     fault: Option<String>,
+    /// The last change that went back.
+    went: Option<WentBack>,
 }
 
 /// A change that waits.
@@ -150,6 +152,11 @@ impl Confirm {
         })
     }
 
+    /// The last change that went back, as it is told.
+    pub(super) fn told_back(&self) -> Option<WentBack> {
+        self.went.clone().map(|went| WentBack { not_stored: self.fault.clone(), ..went })
+    }
+
     /// Takes note that a change was made which waits.
     pub(super) fn wait_for(&mut self, waiting: Waiting) {
         self.waiting = Some(waiting);
@@ -223,8 +230,8 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         meant: Option<Number>,
         author: &Author,
     ) -> Result<Confirmed, ChangeError> {
-        self.settle().await?;
         self.go_back_if_over().await;
+        self.settle().await?;
         let generation = self.store.last();
         if let Some(expected) = meant.filter(|meant| *meant != generation) {
             return Err(ChangeError::Outdated { expected, current: generation });
@@ -251,23 +258,18 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         }
     }
 
-    /// Brings back what was before the change that waits.
+    /// Brings back what was before the change that waits. The kernel has it first; whoever reads sees what goes, and that it
+    /// waits, until the disk has it as a generation of its own, or cannot take it.
     pub(super) async fn go_back(&mut self, why: Why) {
-        let Some(Waiting { pending, back, .. }) = self.confirm.waiting.take() else { return };
-        let (from, back_to) = (self.store.last(), pending.back_to);
+        let Some(Waiting { pending, back, .. }) = &self.confirm.waiting else { return };
+        let (from, back_to, back) = (self.store.last(), pending.back_to, back.clone());
         tracing::warn!(from, back_to, "{}: generation {back_to} comes back", why.name());
         let comparison = Comparison::start(&self.config, &back, from);
         self.availability = self.availability.following(&self.config, &back);
+        // Whatever comes of this, it is what is wanted from now on, and is tried again where it fails.
         let same = std::mem::replace(&mut self.config, back) == self.config;
         self.rest = Default::default();
-        // Whatever comes of this, it is what is wanted from now on, and is tried again where it fails.
-        let config = self.config.clone();
         let went = WentBack { time: clock::now(), from, back_to, why: why.name(), not_stored: None };
-        self.publish(|published| {
-            published.config = config;
-            published.generation = back_to;
-            published.went_back = Some(went);
-        });
         self.repair("went back").await;
         if self.drift.agrees() {
             self.publish_drift();
@@ -289,54 +291,61 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "what went back cannot be told"),
         }
+        self.confirm.waiting = None;
+        self.confirm.went = Some(went);
         self.confirm.outdated = true;
         self.settle_or_say().await;
     }
 
-    /// Pays what is owed to the disk. Until it is paid, nothing is changed.
+    /// Pays what is owed to the disk, and says what runs. Until it is paid, nothing is changed; what keeps it from being
+    /// paid is told once, and stays in the status.
     pub(super) async fn settle(&mut self) -> Result<(), ChangeError> {
         if self.confirm.owed.is_none() && !self.confirm.outdated {
             return Ok(());
         }
-        let running = self.published.load().generation;
-        let failed = |error| ChangeError::Store(error, running);
+        let paid = self.pay().await;
+        // What came back runs, stored or not.
+        let runs = match (&self.confirm.owed, &self.confirm.went) {
+            (Some(_), Some(went)) => went.back_to,
+            _ => self.store.last(),
+        };
+        let paid = paid.map_err(|error| ChangeError::Store(error, runs));
+        let fault = paid.as_ref().err().map(ToString::to_string);
+        if let Some(why) = fault.as_ref().filter(|_| fault != self.confirm.fault) {
+            tracing::error!(why, "what waited to be confirmed cannot be settled on disk: {why}");
+        }
+        self.confirm.fault = fault;
+        let (config, known) = (self.config.clone(), Arc::new(self.store.known().iter().cloned().collect()));
+        self.publish(|published| {
+            published.generation = runs;
+            published.config = config;
+            published.generations = known;
+        });
+        if paid.is_ok() {
+            self.supervisor.status(&format!("generation {runs} runs"));
+        }
+        paid
+    }
+
+    /// The same, where nothing depends on it.
+    pub(super) async fn settle_or_say(&mut self) {
+        // It is tried again with each tick.
+        let _ = self.settle().await;
+    }
+
+    async fn pay(&mut self) -> Result<(), StoreError> {
         if let Some((generation, content)) = &self.confirm.owed {
-            self.store.append(generation.clone(), content.clone()).await.map_err(failed)?;
+            self.store.append(generation.clone(), content.clone()).await?;
             self.confirm.owed = None;
         }
         if self.confirm.outdated {
             let file = self.store.confirm();
             match &self.confirm.waiting {
-                Some(waiting) => file.go_on(&waiting.pending).await,
-                None => file.end().await,
+                Some(waiting) => file.go_on(&waiting.pending).await?,
+                None => file.end().await?,
             }
-            .map_err(failed)?;
             self.confirm.outdated = false;
         }
-        let last = self.store.last();
-        let known = Arc::new(self.store.known().iter().cloned().collect());
-        self.publish(|published| {
-            published.generation = last;
-            published.generations = known;
-        });
-        self.supervisor.status(&format!("generation {last} runs"));
         Ok(())
-    }
-
-    /// The same; what keeps it from being paid is told once, and stays in the status.
-    pub(super) async fn settle_or_say(&mut self) {
-        let fault = self.settle().await.err().map(|error| error.to_string());
-        if fault == self.confirm.fault {
-            return;
-        }
-        if let Some(why) = &fault {
-            tracing::error!(why, "what waited to be confirmed cannot be settled on disk: {why}");
-        }
-        self.confirm.fault.clone_from(&fault);
-        self.publish(|published| {
-            if let Some(went) = &mut published.went_back {
-                went.not_stored = fault;
-            }
-        });
     }
 }

@@ -102,11 +102,16 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         let mut next = Published::clone(&self.published.load());
         next.links = self.links();
         next.unconfirmed = self.confirm.told();
+        next.went_back = self.confirm.told_back();
         change(&mut next);
         self.published.store(Arc::new(next));
     }
 
-    pub(super) async fn tick(&mut self) {
+    /// What there is to do now and then.
+    ///
+    /// # Errors
+    /// The kernel's events are lost.
+    pub(super) async fn tick(&mut self, events: &mut Option<Events>) -> Result<(), KernelError> {
         self.supervisor.alive();
         if std::mem::take(&mut self.owes_memory) {
             self.supervisor.relieved();
@@ -126,10 +131,12 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         } else if let Some(happened) = self.drift.due(self.begin.elapsed()) {
             self.look_at(happened).await;
         } else if self.has_drifted() {
-            self.inspect(None).await;
+            // Where an event tells of it, that one says who it was.
+            return self.look(Happened::default(), events).await;
         } else if self.has_come_of_age() {
             self.repair("connections of before the start are taken up no more").await;
         }
+        Ok(())
     }
 
     /// Whether somebody changed our table or a value of `/proc/sys`: of the latter nobody tells.
@@ -137,20 +144,10 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         if self.kernel.is_stale().unwrap_or(true) {
             return true;
         }
-        let Some(observed) = &mut self.belief.observed else { return false };
+        let Some(observed) = &self.belief.observed else { return false };
         let known: Vec<Sysctl> = observed.sysctls.keys().cloned().collect();
-        match self.kernel.read_sysctls(&known) {
-            Ok(values) if values == observed.sysctls => false,
-            Ok(values) => {
-                observed.sysctls = values;
-                true
-            }
-            // The repair reads them again, and says what is wrong.
-            Err(_) => {
-                observed.sysctls.clear();
-                true
-            }
-        }
+        // Where they cannot be read, whoever looks finds that out, and says what is wrong.
+        self.kernel.read_sysctls(&known).map_or(true, |values| values != observed.sysctls)
     }
 
     /// Looks again after something happened that the loop did not do.

@@ -137,24 +137,31 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
+            let looked = tokio::select! {
                 request = self.requests.recv() => match request {
-                    Some(request) => self.answer(request).await,
+                    Some(request) => {
+                        self.answer(request).await;
+                        Ok(())
+                    }
                     None => return,
                 },
-                happened = next(&mut events) => {
-                    let looked = match happened {
-                        Ok(happened) => self.look(happened, &mut events).await,
-                        Err(error) => Err(error),
-                    };
-                    if let Err(error) = looked {
-                        tracing::error!(%error, "the kernel's events are lost; changes are found by looking now and then");
-                        events = None;
-                    }
+                happened = next(&mut events) => match happened {
+                    Ok(happened) => self.look(happened, &mut events).await,
+                    Err(error) => Err(error),
+                },
+                () = change(&mut self.availabilities) => {
+                    self.rebalance().await;
+                    Ok(())
                 }
-                () = change(&mut self.availabilities) => self.rebalance().await,
-                why = self.confirm.ends() => self.go_back(why).await,
-                _ = ticks.tick() => self.tick().await,
+                why = self.confirm.ends() => {
+                    self.go_back(why).await;
+                    Ok(())
+                }
+                _ = ticks.tick() => self.tick(&mut events).await,
+            };
+            if let Err(error) = looked {
+                tracing::error!(%error, "the kernel's events are lost; changes are found by looking now and then");
+                events = None;
             }
         }
     }
@@ -196,8 +203,8 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
     pub(super) async fn change(&mut self, change: Change) -> Result<Answer, ChangeError> {
         let begin = clock::moment();
         if !change.dry_run {
-            self.settle().await?;
             self.go_back_if_over().await;
+            self.settle().await?;
         }
         let running = self.store.last();
         if let Some(expected) = change.if_match.filter(|expected| *expected != running) {
@@ -207,7 +214,7 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
         // What is told and stored of a change is worked out beside the change itself.
         let comparison = Comparison::start(&self.config, &next, running);
         if change.dry_run {
-            let (_, plan) = self.difference(&next).await?;
+            let plan = self.preview(&next).await?;
             let Comparison { changes, .. } = comparison.await?;
             let mut answer = Answer::unchanged(running, changes, begin.elapsed());
             answer.step_count = plan.steps.iter().map(crate::plan::Step::count).sum();

@@ -68,6 +68,31 @@ fn what_nobody_confirms_goes_back_whole() {
     });
 }
 
+/// Whoever reads meets one generation after the other: never the old number for what comes back, which will have another.
+#[test]
+fn whoever_reads_while_it_goes_back_sees_what_goes_or_what_came() {
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let router = Router::start(&folder);
+        router.name("first", None).await;
+        router.name("second", Some(1)).await;
+        let mut seen = Vec::new();
+        router
+            .until("it goes back", |published| {
+                let name = published.config.hostname().map(ToString::to_string);
+                let waits = published.unconfirmed.is_some();
+                let now = (published.generation, name, waits, published.went_back.is_some());
+                if seen.last() != Some(&now) {
+                    seen.push(now);
+                }
+                published.generation == 3
+            })
+            .await;
+        let second = (2, Some("second".to_owned()), true, false);
+        assert_eq!(seen, [second, (3, Some("first".to_owned()), false, true)]);
+    });
+}
+
 #[test]
 fn what_is_confirmed_stays() {
     block_on(async {

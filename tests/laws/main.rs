@@ -11,6 +11,7 @@ mod availability;
 mod config;
 mod confirm;
 mod door;
+mod drift;
 mod generate;
 mod leases;
 mod octets;

@@ -93,10 +93,15 @@ impl Router {
         self.change(Edit::Patch(json!({"hostname": name})), confirm, None).await.unwrap()
     }
 
-    pub(super) async fn until(&self, what: &str, holds: impl Fn(&vrouter::reconcile::Published) -> bool) {
+    /// Waits until what is published is as it should be; looks each time that anybody else had a turn.
+    pub(super) async fn until(
+        &self,
+        what: &str,
+        mut holds: impl FnMut(&vrouter::reconcile::Published) -> bool,
+    ) {
         let waiting = async {
             while !holds(&self.handle.published()) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                tokio::task::yield_now().await;
             }
         };
         let waited = tokio::time::timeout(PATIENCE, waiting).await;
