@@ -106,12 +106,8 @@ pub struct Host {
     /// False for a client whose main network is another: it gets no router and no DNS server here.
     #[deserr(default = true)]
     #[serde(skip_serializing_if = "super::is_true")]
-    #[schemars(default = "yes")]
+    #[schemars(default = "super::yes")]
     pub gateway: bool,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// One route of option 121.

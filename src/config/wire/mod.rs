@@ -120,6 +120,11 @@ pub struct Document {
     pub load_balancers: BTreeMap<Id, LoadBalancer>,
 }
 
+/// The default of a flag that is set, for the schema.
+const fn yes() -> bool {
+    true
+}
+
 // Serde asks for predicates by reference.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that skip_serializing_if calls")]
 const fn is_false(flag: &bool) -> bool {

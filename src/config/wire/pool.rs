@@ -17,10 +17,6 @@ const fn weight() -> u16 {
     WEIGHT
 }
 
-const fn yes() -> bool {
-    true
-}
-
 /// Backends that share connections among themselves.
 #[derive(Debug, Clone, PartialEq, Deserr, Serialize, JsonSchema)]
 #[deserr(error = Faults, deny_unknown_fields)]
@@ -67,7 +63,7 @@ pub struct Backend {
     pub weight: u16,
     /// Whether it takes part; one that does not any more keeps the connections that it has, for `drain_seconds`.
     #[deserr(default = true)]
-    #[schemars(default = "yes")]
+    #[schemars(default = "super::yes")]
     pub enabled: bool,
     /// Whether it takes part only while no other does.
     #[deserr(default)]
@@ -192,7 +188,7 @@ pub enum HealthCheckType {
 pub struct BackendTls {
     /// Whether a backend has to prove who it is.
     #[deserr(default = true)]
-    #[schemars(default = "yes")]
+    #[schemars(default = "super::yes")]
     pub verify: bool,
     /// Who may vouch for it, in PEM; needed to verify.
     #[deserr(default)]

@@ -52,7 +52,7 @@ pub struct RuleSetRule {
     /// Whether it counts.
     #[deserr(default = true)]
     #[serde(skip_serializing_if = "super::is_true")]
-    #[schemars(default = "yes")]
+    #[schemars(default = "super::yes")]
     pub enabled: bool,
     /// The transport.
     #[deserr(default)]
@@ -88,8 +88,4 @@ pub struct RuleSetRule {
     #[serde(skip_serializing_if = "super::is_false")]
     #[schemars(default)]
     pub log: bool,
-}
-
-const fn yes() -> bool {
-    true
 }

@@ -76,6 +76,9 @@ fn what_somebody_does_to_ours_is_told_and_put_back_within_a_second() {
         assert!(holds(&lab, probe), "{probe}");
         lab.ok("router", deed);
         let begin = Instant::now();
+        // What is asked in between hides nothing.
+        let plan = router.ask("POST", "/v1/plan", router.document().to_string().as_bytes());
+        assert_eq!(plan.status, 200, "{plan:#?}");
         until(deed, || holds(&lab, probe).then_some(()));
         took.push(begin.elapsed());
         let drift = until("it is told", || {
