@@ -158,6 +158,26 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
     ) -> Result<(), KernelError> {
         let Some(happened) = self.drift.may_look(happened, self.begin.elapsed()) else { return Ok(()) };
         tokio::time::sleep(SETTLE).await;
+        self.look_now(happened, events).await
+    }
+
+    /// Looks before a change is made where somebody changed the ruleset: what he did is told as what it is, and is no part of
+    /// the change.
+    pub(super) async fn look_before_change(
+        &mut self,
+        events: &mut Option<Events>,
+    ) -> Result<(), KernelError> {
+        // Where nothing is carried out, or the kernel does not answer, the change finds that out itself.
+        if self.published.load().trouble.is_some() || !self.kernel.is_stale().unwrap_or(false) {
+            return Ok(());
+        }
+        match self.drift.may_look(Happened::default(), self.begin.elapsed()) {
+            Some(happened) => self.look_now(happened, events).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn look_now(&mut self, happened: Happened, events: &mut Option<Events>) -> Result<(), KernelError> {
         let more = events.as_mut().map_or_else(|| Ok(Happened::default()), Events::more);
         match more {
             Ok(more) => self.look_at(happened.and(more)).await,

@@ -140,8 +140,14 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
             let looked = tokio::select! {
                 request = self.requests.recv() => match request {
                     Some(request) => {
+                        let looked = match &request {
+                            Request::Change(Change { dry_run: false, .. }, _) => {
+                                self.look_before_change(&mut events).await
+                            }
+                            _ => Ok(()),
+                        };
                         self.answer(request).await;
-                        Ok(())
+                        looked
                     }
                     None => return,
                 },

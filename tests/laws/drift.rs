@@ -156,6 +156,33 @@ fn a_dry_run_hides_nothing_that_somebody_did() {
     }
 }
 
+/// A change that comes first does not take what somebody did for a part of itself.
+#[test]
+fn a_change_tells_apart_what_it_does_and_what_somebody_did() {
+    block_on(async {
+        for mode in ["repair", "report"] {
+            let (folder, kernel) = (tempfile::tempdir().unwrap(), Shared::new());
+            let router = router(&folder, kernel.clone());
+            ask(&router, example(), false).await;
+            ask(&router, json!({"drift": mode}), false).await;
+            let (before, generation) = (kernel.state(), router.published().generation);
+            kernel.deed(flush_forward);
+            let steps = ask(&router, json!({"hostname": "other"}), false).await;
+            let drift = router.published().drift.clone();
+            assert_eq!((drift.total, drift.present), (1, 0), "{mode}");
+            let event = drift.events.front().unwrap();
+            assert_eq!((event.generation, event.put_back), (generation, mode == "repair"), "{event:?}");
+            assert!(
+                event.differences.iter().any(|told| told.starts_with("nft insert rule forward")),
+                "{event:?}"
+            );
+            // What is only reported stays until the next change, which this is.
+            assert_eq!(steps.is_empty(), mode == "repair", "{mode}: {steps:?}");
+            assert_eq!(kernel.state(), before, "{mode}");
+        }
+    });
+}
+
 /// What is asked of a configuration that is not there changes nothing of what is looked at afterwards.
 #[test]
 fn a_dry_run_of_something_else_is_no_drift() {
