@@ -4,31 +4,34 @@
 //! finish what they are at, those that wait for a request are closed, and what goes on after the deadline is cut. Called
 //! by `service.rs`.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use foldhash::HashMap;
 use parking_lot::Mutex;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Protocol, Type};
+use tokio::io::{Interest, unix::AsyncFd};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 use super::counters::Tally;
-use super::http::{connection, io::Io, stream};
+use super::hands::Job;
+use super::http::{connection, io::Io, socket::Socket, stream};
 use super::relay;
 use super::site::{Site, Visit};
 use super::tcp::Tcp;
 use super::tls::ListenerTls;
 use super::told::Told;
-use super::worker::{Worker, least_busy};
+use super::worker::{Occupied, Worker, least_busy};
 use crate::config::load_balancer::BalancerProtocol;
 
 /// How many connections wait to be taken.
@@ -49,7 +52,7 @@ impl Open {
     /// # Errors
     /// Somebody else has the port.
     pub(crate) fn new(local: SocketAddrV4) -> io::Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_freebind_v4(true)?;
         socket.set_nonblocking(true)?;
@@ -83,9 +86,33 @@ struct Connections {
 /// One connection, as its listener knows it.
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
-    /// Who is woken when the listener ends, while the connection waits for a request.
+    /// The task that serves it: it is woken when the listener ends, and when the connection is cut.
     waker: Mutex<Option<Waker>>,
-    abort: Mutex<Option<AbortHandle>>,
+    is_cut: AtomicBool,
+}
+
+impl Entry {
+    /// Whether the connection is to end where it stands. The task that asks is woken when the answer changes.
+    fn poll_cut(&self, cx: &Context<'_>) -> bool {
+        self.woken(cx);
+        self.is_cut.load(Ordering::Acquire)
+    }
+
+    fn woken(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.lock();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    fn cut(&self) {
+        self.is_cut.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        self.waker.lock().iter().for_each(Waker::wake_by_ref);
+    }
 }
 
 impl Listener {
@@ -101,7 +128,7 @@ impl Listener {
     ) -> io::Result<Arc<Self>> {
         let socket = {
             let _on = own.handle().enter();
-            TcpListener::from_std(open.socket)?
+            watch(open.socket)?
         };
         let listener = Arc::new(Self {
             local: open.local,
@@ -161,20 +188,17 @@ impl Listener {
             }
         }
         let entries: Vec<_> = self.connections.lock().by_number.values().cloned().collect();
-        for entry in entries {
-            let waker = entry.waker.lock().take();
-            waker.into_iter().for_each(Waker::wake);
-        }
+        entries.iter().for_each(|entry| entry.wake());
     }
 
     /// Cuts whatever goes on still.
     pub(crate) fn cut(&self) {
         for entry in self.connections.lock().by_number.values() {
-            entry.abort.lock().iter().for_each(AbortHandle::abort);
+            entry.cut();
         }
     }
 
-    fn admit(self: &Arc<Self>) -> Admitted {
+    fn admit(self: &Arc<Self>, site: &Site) -> Admitted {
         self.current.fetch_add(1, Ordering::Relaxed);
         let entry = Arc::<Entry>::default();
         let mut connections = self.connections.lock();
@@ -182,13 +206,25 @@ impl Listener {
         connections.next += 1;
         connections.by_number.insert(number, entry.clone());
         drop(connections);
-        let tally = self.site.load().tally.clone();
+        let tally = site.tally.clone();
         tally.opened();
         Admitted { listener: self.clone(), entry, number, tally }
     }
 }
 
-/// A connection that was taken; it is over when this is dropped.
+/// A connection that was taken and is to be served.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    socket: Socket,
+    client: SocketAddrV4,
+    /// What its listener served when it came.
+    site: Arc<Site>,
+    admitted: Admitted,
+    _occupied: Occupied,
+}
+
+/// What is counted of a connection; it is over when this is dropped.
+#[derive(Debug)]
 struct Admitted {
     listener: Arc<Listener>,
     entry: Arc<Entry>,
@@ -226,17 +262,27 @@ impl Ending {
 
     /// The same, for one that waits: it is woken when the answer changes.
     pub(crate) fn poll_near(&self, cx: &Context<'_>) -> bool {
-        let mut waker = self.entry.waker.lock();
-        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
-        }
-        drop(waker);
+        self.entry.woken(cx);
         self.is_near()
     }
 }
 
+/// Has the runtime watch a socket that listens. Its own listener would watch every connection too.
+#[expect(unsafe_code, reason = "the runtime has no safe way to be told of another's socket")]
+fn watch(socket: std::net::TcpListener) -> io::Result<AsyncFd<mio::net::TcpListener>> {
+    let socket = mio::net::TcpListener::from_std(socket);
+    // SAFETY: the listener owns its descriptor, which stays open and the same until it is dropped, after it is not watched
+    // any more.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
+}
+
 /// Takes connections and hands them to the workers, for as long as the listener is wanted.
-async fn accept(listener: Arc<Listener>, socket: TcpListener, own: Arc<Worker>, workers: Arc<[Arc<Worker>]>) {
+async fn accept(
+    listener: Arc<Listener>,
+    socket: AsyncFd<mio::net::TcpListener>,
+    own: Arc<Worker>,
+    workers: Arc<[Arc<Worker>]>,
+) {
     loop {
         let most = listener.site.load().config.max_connections.map_or(usize::MAX, |most| most as usize);
         if listener.current.load(Ordering::Relaxed) >= most {
@@ -244,7 +290,8 @@ async fn accept(listener: Arc<Listener>, socket: TcpListener, own: Arc<Worker>, 
             listener.freed.notified().await;
             continue;
         }
-        let (stream, client) = match socket.accept().await {
+        let (stream, client) = match socket.async_io(Interest::READABLE, mio::net::TcpListener::accept).await
+        {
             Ok((stream, SocketAddr::V4(client))) => (stream, client),
             Ok(_) => continue,
             Err(error) if is_of_connection(&error) => continue,
@@ -260,25 +307,8 @@ async fn accept(listener: Arc<Listener>, socket: TcpListener, own: Arc<Worker>, 
             continue;
         }
         let worker = least_busy(&workers, &own);
-        let occupied = worker.occupy();
-        let admitted = listener.admit();
-        let entry = admitted.entry.clone();
-        let task = if Arc::ptr_eq(worker, &own) {
-            worker.handle().spawn(async move {
-                let _occupied = occupied;
-                serve(stream, client, admitted).await;
-            })
-        } else {
-            // The socket is watched by the runtime that serves it.
-            let Ok(stream) = stream.into_std() else { continue };
-            worker.handle().spawn(async move {
-                let _occupied = occupied;
-                if let Ok(stream) = TcpStream::from_std(stream) {
-                    serve(stream, client, admitted).await;
-                }
-            })
-        };
-        *entry.abort.lock() = Some(task.abort_handle());
+        let (occupied, admitted) = (worker.occupy(), listener.admit(&site));
+        worker.serve(Taken { socket: Socket::fresh(stream), client, site, admitted, _occupied: occupied });
     }
 }
 
@@ -288,35 +318,53 @@ fn is_of_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-async fn serve(stream: TcpStream, client: SocketAddrV4, admitted: Admitted) {
-    let site = admitted.listener.site();
-    let https = site.config.protocol == BalancerProtocol::Https;
-    let ending = Ending { listener: admitted.listener.clone(), entry: admitted.entry.clone() };
-    let local = admitted.listener.local;
-    let told = Told::new(*client.ip(), local.port(), https);
-    let visit = Visit { client, local, https, told, ending };
-    if site.config.protocol == BalancerProtocol::Tcp {
-        drop(visit);
-        // Whoever cuts it ends the task.
-        let relayed = Tcp(site);
-        let relay = relay::serve(stream, (client, local), &relayed, std::future::pending());
-        // Apart, as below.
-        return Box::pin(relay).await;
+impl Job for Taken {
+    async fn run(self) {
+        let entry = self.admitted.entry.clone();
+        let mut served = pin!(self.serve());
+        // What is cut is dropped where it stands.
+        poll_fn(|cx| if entry.poll_cut(cx) { Poll::Ready(()) } else { served.as_mut().poll(cx) }).await;
     }
-    let tls = site.tls.clone();
-    let patience = site.times.client_header;
-    // A connection outlives many sites and keeps none of them.
-    drop(site);
-    match tls {
-        None => connection::serve(Io::Plain(stream), visit).await,
-        // Apart, so that who speaks no TLS needs no room for it.
-        Some(tls) => Box::pin(secure(stream, tls, patience, visit, &admitted.tally)).await,
+}
+
+impl Taken {
+    /// Serves it to its end.
+    async fn serve(self) {
+        let Self { socket, client, site, admitted, _occupied } = self;
+        let https = site.config.protocol == BalancerProtocol::Https;
+        let ending = Ending { listener: admitted.listener.clone(), entry: admitted.entry.clone() };
+        let local = admitted.listener.local;
+        if site.config.protocol == BalancerProtocol::Tcp {
+            let stream = match socket.into_watched() {
+                Ok(stream) => stream,
+                Err(error) => {
+                    tracing::warn!(%local, %error, "a connection cannot be watched");
+                    return site.tally.turned_away();
+                }
+            };
+            // Whoever cuts it drops this.
+            let relayed = Tcp(site);
+            let relay = relay::serve(stream, (client, local), &relayed, std::future::pending());
+            // Apart, as below.
+            return Box::pin(relay).await;
+        }
+        let told = Told::new(*client.ip(), local.port(), https);
+        let visit = Visit { client, local, https, told, ending };
+        let tls = site.tls.clone();
+        let patience = site.times.client_header;
+        // A connection outlives many sites and keeps none of them.
+        drop(site);
+        match tls {
+            None => connection::serve(Io::Plain(socket), visit, patience).await,
+            // Apart, so that who speaks no TLS needs no room for it.
+            Some(tls) => Box::pin(secure(socket, tls, patience, visit, &admitted.tally)).await,
+        }
     }
 }
 
 /// Serves a connection within TLS.
-async fn secure(stream: TcpStream, tls: Arc<ListenerTls>, patience: Duration, visit: Visit, tally: &Tally) {
-    let handshake = TlsAcceptor::from(tls.config().clone()).accept(stream);
+async fn secure(socket: Socket, tls: Arc<ListenerTls>, patience: Duration, visit: Visit, tally: &Tally) {
+    let handshake = TlsAcceptor::from(tls.config().clone()).accept(socket);
     drop(tls);
     match tokio::time::timeout(patience, handshake).await {
         Ok(Ok(stream)) => {
@@ -325,7 +373,7 @@ async fn secure(stream: TcpStream, tls: Arc<ListenerTls>, patience: Duration, vi
             if h2 {
                 stream::serve(io, bytes::Bytes::new(), visit).await;
             } else {
-                connection::serve(io, visit).await;
+                connection::serve(io, visit, patience).await;
             }
         }
         _ => tally.turned_away(),

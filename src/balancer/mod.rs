@@ -27,6 +27,7 @@ mod counters;
 pub mod fields;
 #[cfg(test)]
 mod figures;
+mod hands;
 pub mod health;
 pub mod host;
 pub(crate) mod http;

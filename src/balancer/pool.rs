@@ -261,11 +261,17 @@ impl Pool {
     /// # Errors
     /// There is no backend, or no place within the queue's bounds.
     pub async fn pick(&self, wish: Wish<'_>, now: Instant) -> Result<Place, Unavailable> {
+        match self.try_pick(wish, now)? {
+            Some(place) => Ok(place),
+            // Apart, since hardly anybody has to.
+            None => Box::pin(self.wait(wish, now)).await,
+        }
+    }
+
+    /// Waits in line for a place.
+    async fn wait(&self, wish: Wish<'_>, now: Instant) -> Result<Place, Unavailable> {
         let mut wish = wish;
         loop {
-            if let Some(place) = self.try_pick(wish, now)? {
-                return Ok(place);
-            }
             let stay = self.present(wish);
             let ticket = self.queue.stand(stay, self.avoided(wish), now).ok_or(Unavailable::QueueFull)?;
             // A place may have become free before it was seen that somebody waits.
@@ -276,6 +282,9 @@ impl Pool {
                 Err(Left::Late) => return Err(Unavailable::QueueTimeout),
                 // The backend that the client stayed with is gone, or all were: another serves it, if there is one.
                 Err(Left::Gone) => wish.stay = None,
+            }
+            if let Some(place) = self.try_pick(wish, now)? {
+                return Ok(place);
             }
         }
     }

@@ -54,6 +54,11 @@ impl Errand<'_> {
         self.told.as_ref()
     }
 
+    /// Whether nothing of the answer's fields is changed.
+    pub(crate) fn leaves_answer(&self) -> bool {
+        self.edits.is_empty() && self.brought.is_none()
+    }
+
     /// A backend takes the request.
     pub(crate) fn chosen(&self, pool: &PoolSite, backend: &Arc<Backend>) {
         if let (Some(sticky), Some(brought)) = (&pool.sticky, &self.brought) {

@@ -102,6 +102,8 @@ impl<P> Rules<P> {
         let mut decision = Decision { edits: Vec::new(), outcome: self.otherwise.as_ref(), rule: None };
         if self.to_https.is_some() {
             decision.outcome = self.to_https.as_ref();
+        }
+        if self.to_https.is_some() || self.rules.is_empty() {
             return decision;
         }
         let seen = Seen::new(request);

@@ -11,31 +11,49 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
+/// The longest that the fields are up to the host, in octets.
+const LONGEST: usize = 136;
+
 /// What is told of one client.
 #[derive(Debug, Clone, Copy)]
 pub struct Told {
     client: Ipv4Addr,
     port: u16,
     proto: &'static str,
+    /// The fields up to the host, as they stand in a head: the same for all requests of a connection.
+    text: [u8; LONGEST],
+    length: usize,
 }
 
 impl Told {
     /// Of a client that came to `port`, by https where `secure`.
     #[must_use]
-    pub const fn new(client: Ipv4Addr, port: u16, secure: bool) -> Self {
-        Self { client, port, proto: if secure { "https" } else { "http" } }
+    pub fn new(client: Ipv4Addr, port: u16, secure: bool) -> Self {
+        let proto = if secure { "https" } else { "http" };
+        let mut told = Self { client, port, proto, text: [0; LONGEST], length: 0 };
+        let (mut text, mut length) = ([0; LONGEST], 0);
+        let mut out = |more: &[u8]| {
+            if let Some(place) = text.get_mut(length..length + more.len()) {
+                place.copy_from_slice(more);
+                length += more.len();
+            }
+        };
+        out(b"x-forwarded-for: ");
+        dotted(client, &mut out);
+        out(b"\r\nx-forwarded-proto: ");
+        out(proto.as_bytes());
+        out(b"\r\nx-forwarded-port: ");
+        out(itoa::Buffer::new().format(port).as_bytes());
+        out(b"\r\nforwarded: ");
+        told.element(&mut out);
+        (told.text, told.length) = (text, length);
+        told
     }
 
     /// Writes the fields as they stand in a head. `host` is what the client asked for, as it was sent.
     pub fn write(&self, host: &[u8], out: &mut impl FnMut(&[u8])) {
-        out(b"x-forwarded-for: ");
-        dotted(self.client, out);
-        out(b"\r\nx-forwarded-proto: ");
-        out(self.proto.as_bytes());
-        out(b"\r\nx-forwarded-port: ");
-        out(itoa::Buffer::new().format(self.port).as_bytes());
-        out(b"\r\nforwarded: ");
-        self.element(Some(host), out);
+        out(self.text.get(..self.length).unwrap_or_default());
+        write_host(host, out);
         out(b"\r\n");
     }
 
@@ -46,7 +64,10 @@ impl Told {
         dotted(self.client, &mut |text| client.extend_from_slice(text));
         let before = joined(headers, &http::header::FORWARDED).filter(|before| is_closed(before));
         let mut forwarded = before.unwrap_or_default();
-        self.element(host.map(HeaderValue::as_bytes), &mut |text| forwarded.extend_from_slice(text));
+        self.element(&mut |text| forwarded.extend_from_slice(text));
+        if let Some(host) = host {
+            write_host(host.as_bytes(), &mut |text| forwarded.extend_from_slice(text));
+        }
         for (name, value) in [(FOR, client), (http::header::FORWARDED, forwarded)] {
             // It is made of what was valid before.
             if let Ok(value) = HeaderValue::try_from(value) {
@@ -57,16 +78,12 @@ impl Told {
         headers.insert(PORT, HeaderValue::from(self.port));
     }
 
-    /// The element of Forwarded that is ours.
-    fn element(&self, host: Option<&[u8]>, out: &mut impl FnMut(&[u8])) {
+    /// The element of Forwarded that is ours, up to the host.
+    fn element(&self, out: &mut impl FnMut(&[u8])) {
         out(b"for=");
         dotted(self.client, out);
         out(b";proto=");
         out(self.proto.as_bytes());
-        if let Some(host) = host {
-            out(b";host=");
-            write_value(host, out);
-        }
     }
 }
 
@@ -110,6 +127,12 @@ fn is_closed(list: &[u8]) -> bool {
         }
     }
     !quoted
+}
+
+/// Writes the rest of that element: the host.
+fn write_host(host: &[u8], out: &mut impl FnMut(&[u8])) {
+    out(b";host=");
+    write_value(host, out);
 }
 
 /// Writes a value as a token where it is one, or within quotes (RFC 7239 section 4).
@@ -163,6 +186,16 @@ mod tests {
             headers["forwarded"],
             "for=\"[2001:db8::1]:4711\", for=192.0.2.7;proto=https;host=\"demo.local:8443\""
         );
+    }
+
+    #[test]
+    fn the_longest_has_room() {
+        let longest = Told::new(Ipv4Addr::BROADCAST, u16::MAX, true);
+        let mut text = Vec::new();
+        longest.write(b"x", &mut |more| text.extend_from_slice(more));
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("x-forwarded-for: 255.255.255.255\r\nx-forwarded-proto: https\r\n"), "{text}");
+        assert!(text.ends_with("65535\r\nforwarded: for=255.255.255.255;proto=https;host=x\r\n"), "{text}");
     }
 
     #[test]

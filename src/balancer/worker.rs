@@ -12,17 +12,28 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use super::accept::Taken;
+use super::hands::Hands;
+use super::http::spare;
+
 /// One thread.
 #[derive(Debug)]
 pub(crate) struct Worker {
     handle: Handle,
     connections: AtomicUsize,
+    /// Its tasks for connections.
+    hands: Arc<Hands<Taken>>,
 }
 
 impl Worker {
     /// Its runtime, to start tasks on and to register sockets with.
     pub(crate) const fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Serves a connection.
+    pub(crate) fn serve(&self, taken: Taken) {
+        self.hands.give(&self.handle, taken);
     }
 
     /// A connection is there; it is over when what is returned is dropped.
@@ -69,12 +80,17 @@ impl Workers {
             let (stop, stopped) = oneshot::channel::<()>();
             let (end, ended) = oneshot::channel();
             thread::Builder::new().name(format!("balancer-{number}")).spawn(move || {
+                spare::keep_sleeps();
                 // Either way, the other end is gone.
                 let _ = runtime.block_on(stopped);
                 drop(runtime);
                 let _ = end.send(());
             })?;
-            workers.push(Arc::new(Worker { handle, connections: AtomicUsize::new(0) }));
+            workers.push(Arc::new(Worker {
+                handle,
+                connections: AtomicUsize::new(0),
+                hands: Arc::new(Hands::new()),
+            }));
             ends.push((stop, ended));
         }
         let first = workers.first().cloned().ok_or(io::ErrorKind::NotFound)?;

@@ -6,13 +6,14 @@
 use std::mem::MaybeUninit;
 use std::sync::LazyLock;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use http::header::TRANSFER_ENCODING;
 use http::response::Parts;
 use http::{HeaderMap, Method, StatusCode, Version};
 use memchr::memmem::Finder;
 
 use super::head::{Framing, MAX_FIELDS, content_length, field_of};
+use super::plain::Plain;
 use super::spare;
 
 /// The longest head of an answer.
@@ -25,8 +26,28 @@ static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BrokenAnswer;
 
-/// Reads the head at the start of `buffer` once all of it is there, and takes it out.
-pub(super) fn read(buffer: &mut BytesMut) -> Result<Option<Parts>, BrokenAnswer> {
+/// The head of an answer.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// What it says of its connection and its body was read in passing.
+    Plain(Plain),
+    /// That stands among its fields still, or there is none.
+    Parts(Parts),
+}
+
+impl Answer {
+    /// Its status.
+    pub(super) const fn status(&self) -> StatusCode {
+        match self {
+            Self::Parts(parts) => parts.status,
+            Self::Plain(plain) => plain.status,
+        }
+    }
+}
+
+/// Reads the head at the start of `buffer` once all of it is there, and takes it out. `text` says that its fields may stay
+/// text.
+pub(super) fn read(buffer: &mut BytesMut, text: bool) -> Result<Option<Answer>, BrokenAnswer> {
     let Some(end) = END.find(buffer) else {
         // A head with bare line feeds is no head.
         let broken = buffer.len() > MAX_HEAD || memchr::memmem::find(buffer, b"\n\n").is_some();
@@ -35,7 +56,14 @@ pub(super) fn read(buffer: &mut BytesMut) -> Result<Option<Parts>, BrokenAnswer>
     if end > MAX_HEAD {
         return Err(BrokenAnswer);
     }
+    if text && let Some(plain) = buffer.get(..end + 4).and_then(|head| Plain::read(head, None)) {
+        buffer.advance(end + 4);
+        return Ok(Some(Answer::Plain(plain)));
+    }
     let head = buffer.split_to(end + 4).freeze();
+    if !text && let Some(plain) = Plain::read(&head, Some(&head)) {
+        return Ok(Some(Answer::Plain(plain)));
+    }
     let mut fields = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut []);
     let read = httparse::ParserConfig::default()
@@ -53,13 +81,18 @@ pub(super) fn read(buffer: &mut BytesMut) -> Result<Option<Parts>, BrokenAnswer>
         let (name, value) = field_of(&head, field).ok_or(BrokenAnswer)?;
         parts.headers.append(name, value);
     }
-    Ok(Some(parts))
+    Ok(Some(Answer::Parts(parts)))
+}
+
+/// Whether an answer has no body, whatever its fields say (RFC 9110 section 6.4.1).
+pub(super) fn is_bodiless(method: &Method, status: StatusCode) -> bool {
+    method == Method::HEAD || status.is_informational() || matches!(status.as_u16(), 204 | 304)
 }
 
 /// How the body of an answer is framed (RFC 9112 section 6.3).
 pub(super) fn framing(method: &Method, parts: &Parts) -> Result<Framing, BrokenAnswer> {
     let Parts { status, headers, version, .. } = parts;
-    if method == Method::HEAD || status.is_informational() || matches!(status.as_u16(), 204 | 304) {
+    if is_bodiless(method, *status) {
         return Ok(Framing::Empty);
     }
     let length = content_length(headers).map_err(|_| BrokenAnswer)?;
@@ -85,9 +118,14 @@ fn is_chunked(headers: &HeaderMap) -> Result<Option<bool>, BrokenAnswer> {
 mod tests {
     use super::*;
 
+    /// How an answer is framed, which it is in one way whether its fields stay text or not.
     fn framed(method: Method, head: &str) -> Result<Framing, BrokenAnswer> {
-        let parts = read(&mut BytesMut::from(head))?.ok_or(BrokenAnswer)?;
-        framing(&method, &parts)
+        let framed = |text| match read(&mut BytesMut::from(head), text)?.ok_or(BrokenAnswer)? {
+            Answer::Plain(plain) => Ok(plain.framing(&method)),
+            Answer::Parts(parts) => framing(&method, &parts),
+        };
+        assert_eq!(framed(true), framed(false));
+        framed(true)
     }
 
     #[test]
@@ -122,19 +160,19 @@ mod tests {
     #[test]
     fn a_head_is_taken_once_it_is_whole() {
         let mut buffer = BytesMut::from("HTTP/1.0 200\r\n\r");
-        assert_eq!(read(&mut buffer).map(|parts| parts.is_some()), Ok(false));
+        assert_eq!(read(&mut buffer, true).map(|parts| parts.is_some()), Ok(false));
         buffer.extend_from_slice(b"\nbody");
-        let parts = read(&mut buffer).unwrap().unwrap();
+        let Ok(Some(Answer::Plain(parts))) = read(&mut buffer, false) else { panic!() };
         assert_eq!(
             (parts.version, parts.status.as_u16(), &buffer[..]),
             (Version::HTTP_10, 200, &b"body"[..])
         );
         assert_eq!(
-            read(&mut BytesMut::from("HTTP/1.1 200 OK\n\n")).map(|parts| parts.is_some()),
+            read(&mut BytesMut::from("HTTP/1.1 200 OK\n\n"), true).map(|parts| parts.is_some()),
             Err(BrokenAnswer)
         );
         assert_eq!(
-            read(&mut BytesMut::from(&vec![b'x'; MAX_HEAD + 1][..])).map(|parts| parts.is_some()),
+            read(&mut BytesMut::from(&vec![b'x'; MAX_HEAD + 1][..]), true).map(|parts| parts.is_some()),
             Err(BrokenAnswer)
         );
     }

@@ -6,8 +6,8 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
 use http::response::Parts;
+use http::{HeaderMap, StatusCode};
 
 use super::body::Piece;
 use super::head::Framing;
@@ -34,6 +34,12 @@ pub(super) trait Client: Send {
     /// Takes the head of the answer. `whole` says that all of the request's body was taken: if not, the connection cannot
     /// be used for another.
     fn answer(&mut self, answer: Parts, framing: Framing, whole: bool);
+
+    /// The same for a head whose fields are text, only where [`Self::takes_plain`].
+    fn plain(&mut self, status: StatusCode, fields: &[u8], framing: Framing, whole: bool);
+
+    /// Whether [`Self::plain`] may be called.
+    fn takes_plain(&self) -> bool;
 
     /// Whether data may be put in before what waits is flushed.
     fn takes_more(&self) -> bool;

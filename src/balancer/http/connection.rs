@@ -14,8 +14,8 @@ use http::{HeaderMap, Method, StatusCode, Uri, Version, request, response};
 
 use super::body::{Decoder, Piece};
 use super::client::{self, Client, Lost};
-use super::exchange::{self, Ended, Request, is_modern};
-use super::fields::Connection;
+use super::exchange::{self, Ended, Request};
+use super::fields::{Connection, is_modern};
 use super::head::{self, Framing, Scan};
 use super::io::{Io, Timer};
 use super::outgoing::Outgoing;
@@ -60,9 +60,9 @@ enum Nothing {
     Refused(Refusal),
 }
 
-/// Serves a connection until it ends. The timer has to be set to the time that the first head may take.
-pub(crate) async fn serve(io: Io, visit: Visit) {
-    let mut timer = Timer::new(visit.site().times.client_header);
+/// Serves a connection until it ends, whose first head may take so long.
+pub(crate) async fn serve(io: Io, visit: Visit, patience: Duration) {
+    let mut timer = Timer::new(patience);
     let mut client = Http1 {
         visit: visit.clone(),
         io,
@@ -85,21 +85,27 @@ pub(crate) async fn serve(io: Io, visit: Visit) {
             Ok((framing, site)) => {
                 first = false;
                 if !client.exchange(&mut parts, framing, &site, &visit, &mut timer).await {
-                    return;
+                    break;
                 }
             }
-            Err(Nothing::Over) => return,
+            Err(Nothing::Over) => break,
             Err(Nothing::Preface) => {
-                return stream::serve(client.io, client.buffer.freeze(), visit).await;
+                // Apart, so that who speaks HTTP/1 needs no room for it.
+                return Box::pin(stream::serve(client.io, client.buffer.freeze(), visit)).await;
             }
             Err(Nothing::Refused(refusal)) => {
                 visit.site().tally.declined(refusal.status());
                 client.decoder = Decoder::new(Framing::Close);
                 client.refuse(refusal, &mut timer).await;
-                return;
+                break;
             }
         }
     }
+    // What is left of the last head is in the way of its buffer's next use.
+    spare::give_fields(std::mem::take(&mut parts.headers));
+    drop(parts);
+    client.out.clear();
+    spare::give_buffer(client.buffer);
 }
 
 impl Http1 {
@@ -252,6 +258,36 @@ impl Http1 {
         .await;
     }
 
+    /// Begins the head of a final answer.
+    fn begin(&mut self, status: StatusCode, framing: Framing, whole: bool) {
+        self.persists &= whole && !self.visit.is_over();
+        self.framing = match framing {
+            Framing::Chunked | Framing::Close if !is_modern(self.version) => {
+                self.persists = false;
+                Framing::Close
+            }
+            Framing::Close => Framing::Chunked,
+            framing => framing,
+        };
+        self.out.begin_head();
+        self.status_line(status);
+    }
+
+    /// Ends it; `told` is how its body is framed, as far as no field says that yet.
+    fn finish(&mut self, status: StatusCode, told: Framing) {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            self.out.text(b"connection: upgrade\r\n");
+        } else if !self.persists {
+            self.out.text(b"connection: close\r\n");
+        } else if self.version == Version::HTTP_10 {
+            self.out.text(b"connection: keep-alive\r\n");
+        }
+        self.out.end_of_head(told);
+        if self.head_only {
+            self.framing = Framing::Empty;
+        }
+    }
+
     fn status_line(&mut self, status: StatusCode) {
         self.out.text(b"HTTP/1.1 ");
         self.out.text(status.as_str().as_bytes());
@@ -291,33 +327,25 @@ impl Client for Http1 {
     }
 
     fn answer(&mut self, mut answer: response::Parts, framing: Framing, whole: bool) {
-        self.persists &= whole && !self.visit.is_over();
-        self.framing = match framing {
-            Framing::Chunked | Framing::Close if !is_modern(self.version) => {
-                self.persists = false;
-                Framing::Close
-            }
-            Framing::Close => Framing::Chunked,
-            framing => framing,
-        };
-        self.out.begin_head();
-        self.status_line(answer.status);
+        self.begin(answer.status, framing, whole);
         if self.framing != Framing::Empty {
             answer.headers.remove(CONTENT_LENGTH);
         }
         self.out.fields(&answer.headers);
-        if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-            self.out.text(b"connection: upgrade\r\n");
-        } else if !self.persists {
-            self.out.text(b"connection: close\r\n");
-        } else if self.version == Version::HTTP_10 {
-            self.out.text(b"connection: keep-alive\r\n");
-        }
-        self.out.end_of_head(self.framing);
-        if self.head_only {
-            self.framing = Framing::Empty;
-        }
+        self.finish(answer.status, self.framing);
         spare::give_fields(answer.headers);
+    }
+
+    fn plain(&mut self, status: StatusCode, fields: &[u8], framing: Framing, whole: bool) {
+        self.begin(status, framing, whole);
+        self.out.text(fields);
+        // The length is among the fields.
+        let told = if matches!(self.framing, Framing::Length(_)) { Framing::Empty } else { self.framing };
+        self.finish(status, told);
+    }
+
+    fn takes_plain(&self) -> bool {
+        true
     }
 
     fn takes_more(&self) -> bool {

@@ -7,9 +7,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::response::Parts;
-
-use super::answer;
+use super::answer::{self, Answer};
 use super::body::{Decoder, Piece};
 use super::client::{Client, Lost};
 use super::head::Framing;
@@ -139,15 +137,16 @@ impl Duplex {
     }
 
     /// Sends the request, whose head waits in the backend's connection, until the backend answers. An interim answer is
-    /// an answer. It is `now`; `patient` says that the client waits for one before it sends its body.
+    /// an answer. It is `now`; `patient` says that the client waits for one before it sends its body, `text` that the
+    /// answer's fields may stay text.
     pub(super) async fn head<C: Client>(
         &mut self,
         client: &mut C,
         server: &mut Server,
         timer: &mut Timer,
         (now, times): (Instant, &Times),
-        patient: bool,
-    ) -> Result<Parts, Failure> {
+        (patient, text): (bool, bool),
+    ) -> Result<Answer, Failure> {
         timer.set_from(now, times.server_response);
         let mut waited_for_client = false;
         poll_fn(|cx| {
@@ -160,8 +159,8 @@ impl Duplex {
             }
             loop {
                 if !server.buffer.is_empty() {
-                    match answer::read(&mut server.buffer) {
-                        Ok(Some(parts)) => return Poll::Ready(Ok(parts)),
+                    match answer::read(&mut server.buffer, text) {
+                        Ok(Some(answer)) => return Poll::Ready(Ok(answer)),
                         Ok(None) => {}
                         Err(_) => return Poll::Ready(Err(Failure::Backend(Refusal::BadGateway))),
                     }

@@ -6,25 +6,24 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
-use http::{StatusCode, Version, request, response};
+use http::{StatusCode, request, response};
 
-use super::answer;
+use super::answer::{self, Answer};
 use super::body::Decoder;
 use super::client::{self, Client, Lost};
 use super::duplex::{Duplex, Failure};
 use super::fields::Connection;
 use super::head::Framing;
 use super::io::Timer;
+use super::plain::Fields;
 use super::refusal::Refusal;
+use super::spare;
 use super::tunnel;
-use super::upstream::{self, Server};
+use super::upstream::{self, Server, until_cut};
 use crate::balancer::backend::Backend;
 use crate::balancer::counters::Tally;
 use crate::balancer::pool::Wish;
@@ -75,7 +74,12 @@ pub(super) async fn serve<C: Client>(
         Err(refusal) => (Ended::Refused(refusal), None),
         Ok(Route::Answer(answer, body)) => {
             let status = answer.status;
-            (canned(client, framing, (answer, body), site, timer).await, Some(status))
+            timer.set(site.times.client_idle);
+            let mut received = 0;
+            let whole = framing == Framing::Empty;
+            let given = client::give(client, (answer, body), whole, timer, &mut received).await;
+            site.tally.carried(0, received);
+            (if given.is_ok() { Ended::Whole } else { Ended::Cut }, Some(status))
         }
         Ok(Route::Pool(pool, errand)) => {
             let exchange =
@@ -92,21 +96,6 @@ pub(super) async fn serve<C: Client>(
         (_, None) => site.tally.given_up(),
     }
     ended
-}
-
-/// An answer of the balancer's own, for which nobody is asked.
-async fn canned<C: Client>(
-    client: &mut C,
-    framing: Framing,
-    answer: (response::Parts, Bytes),
-    site: &Site,
-    timer: &mut Timer,
-) -> Ended {
-    let mut received = 0;
-    timer.set(site.times.client_idle);
-    let given = client::give(client, answer, framing == Framing::Empty, timer, &mut received).await;
-    site.tally.carried(0, received);
-    if given.is_ok() { Ended::Whole } else { Ended::Cut }
 }
 
 struct Exchange<'a> {
@@ -156,7 +145,7 @@ impl Exchange<'_> {
             let answer = self.answer(client, &mut server, &mut duplex, timer, now).await;
             let failure = match answer {
                 Ok(answer) => {
-                    let status = answer.status;
+                    let status = answer.status();
                     let ended = self.hand_on(client, server, &mut duplex, timer, backend, answer).await;
                     self.count(backend, |tally| tally.carried(duplex.sent, duplex.received));
                     match ended {
@@ -217,7 +206,9 @@ impl Exchange<'_> {
         {
             return Ok(server);
         }
-        upstream::connect(backend.endpoint(), self.pool.tls.as_ref(), &preface, self.site.times.connect).await
+        let connect = self.site.times.connect;
+        // Apart, so that an exchange on a connection that was kept needs no room for it.
+        Box::pin(upstream::connect(backend.endpoint(), self.pool.tls.as_ref(), &preface, connect)).await
     }
 
     fn write_head(&self, server: &mut Server) {
@@ -261,13 +252,19 @@ impl Exchange<'_> {
         duplex: &mut Duplex,
         timer: &mut Timer,
         mut now: Instant,
-    ) -> Result<response::Parts, Failure> {
+    ) -> Result<Answer, Failure> {
+        let text = client.takes_plain() && self.errand.leaves_answer();
         let mut patient = self.parts.headers.contains_key(EXPECT);
         for _ in 0..INTERIM {
-            let mut answer = duplex.head(client, server, timer, (now, &self.site.times), patient).await?;
-            if !answer.status.is_informational() || answer.status == StatusCode::SWITCHING_PROTOCOLS {
-                return Ok(answer);
-            }
+            let times = (now, &self.site.times);
+            let mut answer = match duplex.head(client, server, timer, times, (patient, text)).await? {
+                Answer::Parts(parts)
+                    if parts.status.is_informational() && parts.status != StatusCode::SWITCHING_PROTOCOLS =>
+                {
+                    parts
+                }
+                answer => return Ok(answer),
+            };
             Connection::take(&mut answer.headers, answer.version);
             answer.headers.remove(CONTENT_LENGTH);
             answer.headers.remove(TRANSFER_ENCODING);
@@ -278,6 +275,15 @@ impl Exchange<'_> {
         Err(Failure::Backend(Refusal::BadGateway))
     }
 
+    /// The backend has answered so.
+    fn answered(&self, backend: &Backend, status: StatusCode) {
+        if status.is_server_error() && !matches!(status.as_u16(), 501 | 505) {
+            backend.failed(clock::moment());
+        } else {
+            self.pool.succeeded(backend);
+        }
+    }
+
     async fn hand_on<C: Client>(
         &self,
         client: &mut C,
@@ -285,32 +291,52 @@ impl Exchange<'_> {
         duplex: &mut Duplex,
         timer: &mut Timer,
         backend: &Arc<Backend>,
-        mut answer: response::Parts,
+        answer: Answer,
     ) -> Ended {
-        let Ok(framing) = answer::framing(&self.parts.method, &answer) else {
-            self.failed(backend, "no valid answer");
-            return Ended::Refused(Refusal::BadGateway);
-        };
-        let version = answer.version;
-        let mut said = Connection::take(&mut answer.headers, version);
-        answer.headers.remove(TRANSFER_ENCODING);
-        if framing != Framing::Empty || answer.status == StatusCode::NO_CONTENT {
-            answer.headers.remove(CONTENT_LENGTH);
-        }
-        let status = answer.status;
-        if status.is_server_error() && !matches!(status.as_u16(), 501 | 505) {
-            backend.failed(clock::moment());
-        } else {
-            self.pool.succeeded(backend);
-        }
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            if let Some(protocol) = said.upgrade.take().or_else(|| self.connection.upgrade.clone()) {
-                answer.headers.insert(UPGRADE, protocol);
+        let status = answer.status();
+        let (framing, persists) = match answer {
+            Answer::Plain(plain) => {
+                self.answered(backend, status);
+                let framing = plain.framing(&self.parts.method);
+                let persists = plain.persists();
+                match plain.fields {
+                    Fields::Text(text) => {
+                        client.plain(status, &text, framing, duplex.is_whole());
+                        spare::give_buffer(text);
+                    }
+                    Fields::Map(mut fields) => {
+                        self.errand.answered(self.pool, backend, &mut fields);
+                        let mut parts = http::Response::new(()).into_parts().0;
+                        (parts.status, parts.headers) = (status, fields);
+                        client.answer(parts, framing, duplex.is_whole());
+                    }
+                }
+                (framing, persists)
             }
-            return self.switch(client, server, duplex, timer, backend, answer).await;
-        }
-        self.errand.answered(self.pool, backend, &mut answer.headers);
-        client.answer(answer, framing, duplex.is_whole());
+            Answer::Parts(mut answer) => {
+                let Ok(framing) = answer::framing(&self.parts.method, &answer) else {
+                    self.failed(backend, "no valid answer");
+                    return Ended::Refused(Refusal::BadGateway);
+                };
+                let version = answer.version;
+                let mut said = Connection::take(&mut answer.headers, version);
+                answer.headers.remove(TRANSFER_ENCODING);
+                if !matches!(framing, Framing::Empty | Framing::Length(_)) || status == StatusCode::NO_CONTENT
+                {
+                    answer.headers.remove(CONTENT_LENGTH);
+                }
+                self.answered(backend, status);
+                if status == StatusCode::SWITCHING_PROTOCOLS {
+                    if let Some(protocol) = said.upgrade.take().or_else(|| self.connection.upgrade.clone()) {
+                        answer.headers.insert(UPGRADE, protocol);
+                    }
+                    return Box::pin(self.switch(client, server, duplex, timer, backend, answer)).await;
+                }
+                self.errand.answered(self.pool, backend, &mut answer.headers);
+                client.answer(answer, framing, duplex.is_whole());
+                (framing, said.persists(version))
+            }
+        };
         let mut decoder = Decoder::new(framing);
         let ended = {
             let body = duplex.body(client, &mut server, &mut decoder, timer, &self.site.times);
@@ -326,7 +352,7 @@ impl Exchange<'_> {
         }
         let complete =
             decoder.is_done() && duplex.is_whole() && server.out.is_empty() && server.buffer.is_empty();
-        if complete && said.persists(version) && self.site.proxy_protocol.is_none() {
+        if complete && persists && self.site.proxy_protocol.is_none() {
             upstream::keep(
                 (backend.endpoint(), self.pool.tls_number()),
                 server,
@@ -363,22 +389,4 @@ impl Exchange<'_> {
         let _ = until_cut(tunnel, backend).await;
         Ended::Tunnel
     }
-}
-
-/// Goes on until it is done, or until the backend is cut off. What is done at once never looks for that.
-async fn until_cut<T>(work: impl Future<Output = T>, backend: &Backend) -> Option<T> {
-    let mut work = pin!(work);
-    if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
-        return Some(done);
-    }
-    tokio::select! {
-        biased;
-        done = work => Some(done),
-        () = backend.cut() => None,
-    }
-}
-
-/// Whether a client of this version understands interim answers and chunks.
-pub(super) fn is_modern(version: Version) -> bool {
-    version != Version::HTTP_10 && version != Version::HTTP_09
 }

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 /// How many fields are meant for one connection.
 const COUNT: usize = 8;
 /// The fields that are meant for one connection, whether `Connection` names them or not.
-const OF_CONNECTION: [HeaderName; COUNT] = [
+pub(super) const OF_CONNECTION: [HeaderName; COUNT] = [
     CONNECTION,
     TE,
     UPGRADE,
@@ -19,6 +19,18 @@ const OF_CONNECTION: [HeaderName; COUNT] = [
     HeaderName::from_static("http2-settings"),
     PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION,
+];
+
+/// The same, as they are written.
+const NAMES: [&str; COUNT] = [
+    "connection",
+    "te",
+    "upgrade",
+    "keep-alive",
+    "proxy-connection",
+    "http2-settings",
+    "proxy-authenticate",
+    "proxy-authorization",
 ];
 
 /// What the sender of a message said of its connection.
@@ -72,11 +84,14 @@ impl Connection {
     /// Reads `Connection`, takes out what it names, and says whether `upgrade` is named.
     fn read(&mut self, fields: &mut HeaderMap) -> bool {
         let mut upgrade = false;
-        let options: Vec<HeaderValue> = match fields.entry(CONNECTION) {
-            http::header::Entry::Occupied(entry) => entry.remove_entry_mult().1.collect(),
-            http::header::Entry::Vacant(_) => Vec::new(),
+        let (first, others) = match fields.entry(CONNECTION) {
+            http::header::Entry::Occupied(entry) => {
+                let (_, mut options) = entry.remove_entry_mult();
+                (options.next(), options.collect())
+            }
+            http::header::Entry::Vacant(_) => (None, Vec::new()),
         };
-        for token in options.iter().flat_map(tokens).filter(|token| !token.is_empty()) {
+        for token in first.iter().chain(&others).flat_map(tokens).filter(|token| !token.is_empty()) {
             if token.eq_ignore_ascii_case(b"close") {
                 self.close = true;
             } else if token.eq_ignore_ascii_case(b"keep-alive") {
@@ -93,6 +108,11 @@ impl Connection {
     }
 }
 
+/// Whether a client of this version understands interim answers and chunks.
+pub(super) fn is_modern(version: Version) -> bool {
+    version != Version::HTTP_10 && version != Version::HTTP_09
+}
+
 /// What a field lists.
 fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     value.as_bytes().split(|&octet| octet == b',').map(<[u8]>::trim_ascii)
@@ -104,17 +124,20 @@ fn has_token(value: &HeaderValue, wanted: &[u8]) -> bool {
 
 /// The place of a field among those that are meant for one connection.
 fn place(name: &HeaderName) -> Option<usize> {
-    Some(match name.as_str() {
-        "connection" => 0,
-        "te" => 1,
-        "upgrade" => 2,
-        "keep-alive" => 3,
-        "proxy-connection" => 4,
-        "http2-settings" => 5,
-        "proxy-authenticate" => 6,
-        "proxy-authorization" => 7,
+    let name = name.as_str();
+    // Lengths tell most of them apart from all others.
+    let place = match name.len() {
+        2 => 1,
+        7 => 2,
+        10 if name.starts_with('c') => 0,
+        10 => 3,
+        14 => 5,
+        16 => 4,
+        18 => 6,
+        19 => 7,
         _ => return None,
-    })
+    };
+    (NAMES.get(place) == Some(&name)).then_some(place)
 }
 
 #[cfg(test)]

@@ -277,6 +277,11 @@ fn framing(version: Version, fields: &HeaderMap) -> Result<Framing, Refusal> {
     Err(Refusal::Malformed("Transfer-Encoding does not end in chunked"))
 }
 
+/// Whether fields say this length, once.
+pub(super) fn says_length(fields: &HeaderMap, length: u64) -> bool {
+    matches!(content_length(fields), Ok(Some(said)) if said == length)
+}
+
 /// The one length that a message says, if it does (RFC 9110 section 8.6).
 pub(super) fn content_length(fields: &HeaderMap) -> Result<Option<u64>, Refusal> {
     const MALFORMED: Refusal = Refusal::Malformed("Content-Length is no number");

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_rustls::TlsStream;
 
+use super::socket::Socket;
 use super::spare;
 use crate::clock;
 
@@ -26,9 +26,9 @@ const SMALL: usize = 4 * 1024;
 #[derive(Debug)]
 pub(crate) enum Io {
     /// TCP as it is.
-    Plain(TcpStream),
+    Plain(Socket),
     /// Within TLS that ends here.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Io {
@@ -61,18 +61,12 @@ impl Io {
         }
     }
 
-    /// The socket underneath.
-    pub(crate) fn socket(&self) -> &TcpStream {
-        match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
-        }
-    }
-
     /// Whether the other side is silent and has not closed: only such a connection may be used again.
     pub(crate) fn is_idle(&self) -> bool {
-        let mut octet = [0];
-        matches!(self.socket().try_read(&mut octet), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        match self {
+            Self::Plain(socket) => socket.is_idle(),
+            Self::Tls(stream) => stream.get_ref().0.is_idle(),
+        }
     }
 }
 
@@ -133,15 +127,20 @@ impl AsyncWrite for Io {
 /// A timer that is moved with every octet and costs nothing until it would ring: only then it is wound anew.
 #[derive(Debug)]
 pub(crate) struct Timer {
-    sleep: Pin<Box<Sleep>>,
     at: Instant,
+    /// Nothing until somebody waits for it.
+    sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timer {
     /// A timer that rings after so long.
     pub(crate) fn new(after: Duration) -> Self {
-        let at = clock::moment() + after;
-        Self { sleep: Box::pin(tokio::time::sleep_until(at.into())), at }
+        Self::new_from(clock::moment(), after)
+    }
+
+    /// A timer that rings so long after a moment that was now just before.
+    pub(crate) fn new_from(now: Instant, after: Duration) -> Self {
+        Self { at: now + after, sleep: None }
     }
 
     /// It rings after so long from now.
@@ -152,19 +151,28 @@ impl Timer {
     /// It rings after so long from a moment that was now just before.
     pub(crate) fn set_from(&mut self, now: Instant, after: Duration) {
         self.at = now + after;
-        if self.sleep.deadline().into_std() > self.at {
-            self.sleep.as_mut().reset(self.at.into());
+        if let Some(sleep) = &mut self.sleep
+            && sleep.deadline().into_std() > self.at
+        {
+            sleep.as_mut().reset(self.at.into());
         }
     }
 
     /// Whether it rings.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.sleep.as_mut().poll(cx).is_ready() {
-            if self.sleep.deadline().into_std() >= self.at {
+        let sleep = self.sleep.get_or_insert_with(|| spare::sleep(self.at));
+        while sleep.as_mut().poll(cx).is_ready() {
+            if sleep.deadline().into_std() >= self.at {
                 return Poll::Ready(());
             }
-            self.sleep.as_mut().reset(self.at.into());
+            sleep.as_mut().reset(self.at.into());
         }
         Poll::Pending
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.sleep.take().into_iter().for_each(spare::give_sleep);
     }
 }

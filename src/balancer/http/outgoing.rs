@@ -159,6 +159,11 @@ impl Outgoing {
         }
     }
 
+    /// Gives back the memory of a connection that is over, with whatever nobody takes any more.
+    pub(crate) fn clear(&mut self) {
+        spare::give_buffer(std::mem::take(&mut self.first));
+    }
+
     /// Gives back the memory, for a connection that waits.
     pub(crate) fn rest(&mut self) {
         if self.is_empty() {

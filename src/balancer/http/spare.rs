@@ -1,12 +1,15 @@
-//! Room that one message leaves for the next: maps of fields, and buffers of heads.
+//! Room that one message leaves for the next: maps of fields, buffers of heads, and what rings when time is up.
 //!
 //! A connection that waits holds no memory for what may come; a worker does, a little for all of its connections, since
 //! making room costs as much as filling it. Called by whoever reads and writes heads.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::time::Instant;
 
 use bytes::BytesMut;
 use http::HeaderMap;
+use tokio::time::{Sleep, sleep_until};
 
 /// The most fields that a map without any keeps room for.
 const FIELDS: usize = 128;
@@ -20,6 +23,8 @@ const SPARE: usize = 64;
 thread_local! {
     static MAPS: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
     static BUFFERS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    static SLEEPS: RefCell<Vec<Pin<Box<Sleep>>>> = const { RefCell::new(Vec::new()) };
+    static KEEPS_SLEEPS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A map without fields.
@@ -49,6 +54,34 @@ pub(super) fn give_buffer(mut buffer: BytesMut) {
         let has_room = spares.len() < SPARE && buffer.try_reclaim(HEAD);
         if has_room && buffer.capacity() <= LONGEST {
             spares.push(buffer);
+        }
+    });
+}
+
+/// This thread has one runtime for all of its life, so what one of its tasks waited with may serve another.
+pub(crate) fn keep_sleeps() {
+    KEEPS_SLEEPS.set(true);
+}
+
+/// What wakes its task at this moment, or before: whoever waits looks what time it is.
+pub(super) fn sleep(at: Instant) -> Pin<Box<Sleep>> {
+    let Some(mut sleep) = SLEEPS.with_borrow_mut(Vec::pop) else {
+        return Box::pin(sleep_until(at.into()));
+    };
+    if sleep.deadline().into_std() > at {
+        sleep.as_mut().reset(at.into());
+    }
+    sleep
+}
+
+/// Keeps it for whoever waits next. It may ring meanwhile, which wakes a task that looks around and waits on.
+pub(super) fn give_sleep(sleep: Pin<Box<Sleep>>) {
+    if !KEEPS_SLEEPS.get() {
+        return;
+    }
+    SLEEPS.with_borrow_mut(|spares| {
+        if spares.len() < SPARE {
+            spares.push(sleep);
         }
     });
 }

@@ -14,16 +14,19 @@ use bytes::{Bytes, BytesMut};
 use h2::server::{Builder, Connection as H2, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST};
-use http::{HeaderMap, HeaderValue, Method, Uri, request, response};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, request, response};
+use tokio::runtime::Handle;
 
 use super::body::Piece;
 use super::client::{self, Client, Lost};
 use super::exchange::{self, Ended, Request};
 use super::fields::Connection;
-use super::head::{Framing, HeadLimits, content_length, is_host};
+use super::head::{Framing, HeadLimits, content_length, is_host, says_length};
 use super::io::{Io, Timer};
 use super::refusal::Refusal;
 use super::rewound::Rewound;
+use super::spare;
+use crate::balancer::hands::{Hands, Job};
 use crate::balancer::site::Visit;
 use crate::clock;
 
@@ -34,6 +37,8 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// How much of an answer waits in memory for a slow client.
 const SEND_BUFFER: usize = 128 * 1024;
+/// Data up to this length is copied out of the buffer that it came in, which serves another answer at once.
+const COPIED: usize = 512;
 /// How long a client has to take its leave.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -57,14 +62,28 @@ pub(crate) async fn serve(io: Io, read: Bytes, visit: Visit) {
     while let Some(stream) =
         next(&mut connection, &visit, &active, &mut timer, times.client_idle, &mut leaving).await
     {
-        let (request, respond) = stream;
-        let visit = visit.clone();
         active.fetch_add(1, Ordering::Relaxed);
-        let active = Active(active.clone());
-        tokio::spawn(async move {
-            serve_stream(request, respond, &visit).await;
-            drop(active);
-        });
+        let asked = Asked { stream, visit: visit.clone(), _active: Active(active.clone()) };
+        HANDS.with(|hands| hands.give(&Handle::current(), asked));
+    }
+}
+
+thread_local! {
+    /// Tasks for streams. Only workers serve connections, and each has one runtime for all of its life.
+    static HANDS: Arc<Hands<Asked>> = Arc::new(Hands::new());
+}
+
+/// A stream that is to be served.
+struct Asked {
+    stream: Accepted,
+    visit: Visit,
+    _active: Active,
+}
+
+impl Job for Asked {
+    async fn run(self) {
+        let Self { stream: (request, respond), visit, _active } = self;
+        serve_stream(request, respond, &visit).await;
     }
 }
 
@@ -135,7 +154,7 @@ async fn serve_stream(request: http::Request<RecvStream>, respond: SendResponse<
     let since = clock::moment();
     let (mut parts, body) = request.into_parts();
     let site = visit.site();
-    let mut timer = Timer::new(site.times.client_idle);
+    let mut timer = Timer::new_from(since, site.times.client_idle);
     let mut client = Http2 {
         send: None,
         pending: Bytes::new(),
@@ -165,6 +184,8 @@ async fn serve_stream(request: http::Request<RecvStream>, respond: SendResponse<
         Ended::Refused(refusal) => client.refuse(refusal, &mut timer, visit).await,
         Ended::Cut | Ended::Tunnel => client.reset(Reason::INTERNAL_ERROR),
     }
+    // The answer's went with it: this one serves the next.
+    spare::give_fields(std::mem::take(&mut parts.headers));
 }
 
 /// Makes a request what one of HTTP/1 would be, and says how its body is framed there.
@@ -287,7 +308,9 @@ impl Client for Http2 {
         *head.status_mut() = answer.status;
         *head.headers_mut() = answer.headers;
         if let Framing::Length(length) = framing {
-            head.headers_mut().insert(CONTENT_LENGTH, length.into());
+            if !says_length(head.headers(), length) {
+                head.headers_mut().insert(CONTENT_LENGTH, length.into());
+            }
             self.to_send = Some(length);
         }
         self.ended = self.head_only || matches!(framing, Framing::Empty | Framing::Length(0));
@@ -297,13 +320,20 @@ impl Client for Http2 {
         }
     }
 
+    fn plain(&mut self, _: StatusCode, _: &[u8], _: Framing, _: bool) {}
+
+    fn takes_plain(&self) -> bool {
+        false
+    }
+
     fn takes_more(&self) -> bool {
         self.pending.is_empty()
     }
 
     fn data(&mut self, data: Bytes) {
         if !self.ended {
-            self.pending = data;
+            // What is short does not keep the buffer that it came in.
+            self.pending = if data.len() <= COPIED { Bytes::copy_from_slice(&data) } else { data };
         }
     }
 
@@ -334,7 +364,10 @@ impl Client for Http2 {
             let Some(Ok(capacity)) = ready!(send.poll_capacity(cx)) else {
                 return Poll::Ready(Err(Lost::Gone));
             };
-            let data = self.pending.split_to(capacity.min(self.pending.len()));
+            let data = match capacity {
+                capacity if capacity < self.pending.len() => self.pending.split_to(capacity),
+                _ => std::mem::take(&mut self.pending),
+            };
             *written += data.len() as u64;
             self.to_send = self.to_send.map(|left| left.saturating_sub(data.len() as u64));
             // The last octets say that they are, which saves a frame.

@@ -4,9 +4,12 @@
 
 use std::cell::RefCell;
 use std::collections::{HashSet, VecDeque};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddrV4;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -17,7 +20,9 @@ use tokio_rustls::TlsConnector;
 
 use super::io::Io;
 use super::outgoing::Outgoing;
+use super::socket::Socket;
 use super::spare;
+use crate::balancer::backend::Backend;
 use crate::balancer::upstream_tls::UpstreamTls;
 use crate::clock;
 
@@ -119,14 +124,28 @@ pub(super) async fn connect(
             stream.write_all(preface).await?;
         }
         Ok::<_, io::Error>(match tls {
-            None => Io::Plain(stream),
+            None => Io::Plain(Socket::watched(stream)),
             Some(tls) => {
                 let connector = TlsConnector::from(tls.config().clone());
-                let stream = connector.connect(tls.name(address), stream).await?;
+                let stream = connector.connect(tls.name(address), Socket::watched(stream)).await?;
                 Io::Tls(Box::new(stream.into()))
             }
         })
     };
     let io = tokio::time::timeout(timeout, connecting).await??;
     Ok(Server { io, buffer: BytesMut::new(), out: Outgoing::default(), reused: false })
+}
+
+/// Goes on until it is done, or until the backend is cut off. What is done at once never looks for that.
+pub(super) async fn until_cut<T>(work: impl Future<Output = T>, backend: &Backend) -> Option<T> {
+    let mut work = pin!(work);
+    if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
+        return Some(done);
+    }
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        // Apart, since most answers are there at once.
+        () = Box::pin(backend.cut()) => None,
+    }
 }
