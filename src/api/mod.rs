@@ -4,6 +4,7 @@
 //! `server` keeps the connections; `openapi` describes it; `page` and `docs` are what a browser shows of it. Called by the
 //! daemon.
 
+pub(crate) mod accept;
 pub mod access;
 mod balancers;
 mod chunks;

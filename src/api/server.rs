@@ -1,40 +1,23 @@
 //! Connections of the API: a few at a time, each with its deadlines, so that nobody slow keeps others out.
 
+use std::future::Future;
 use std::io;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::accept::{self, answer};
 use super::access::{Peer, Source};
 use super::door::{CONNECTIONS_OF_SOURCE, Door, Place, Reason};
 use super::problem::Problem;
-use super::stream::Taken;
 
-/// How many connections are served at once; more wait to be accepted.
-const CONNECTIONS: usize = 256;
 /// How long TLS may take until it is agreed on.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest head of a request, in octets; hyper takes 100 fields at most. What is longer is answered with 431.
-const HEAD_LIMIT: usize = 64 << 10;
-/// How long a request's head may take, and how long a connection may be idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a client may take nothing of its answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long nothing is accepted after the system refused to.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// Where the API is listened for.
 #[derive(Debug)]
 pub enum Listener {
@@ -69,29 +52,8 @@ impl Listener {
 
     /// Serves those whom a door lets in until `stop` says so; what is being answered then is answered. Each request
     /// carries the [`Peer`] that it came from.
-    pub async fn serve_behind(self, door: Arc<Door>, router: Router, mut stop: watch::Receiver<bool>) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                accepted = self.accept(&door) => accepted,
-                () = stopped(&mut stop) => return,
-            };
-            let connection = match accepted {
-                Ok(Some(connection)) => connection,
-                Ok(None) => continue,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection to the API was not accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            let (door, router, stop) = (door.clone(), router.clone(), stop.clone());
-            tokio::spawn(async move {
-                connection.serve(&door, router, stop).await;
-                drop(place);
-            });
-        }
+    pub async fn serve_behind(self, door: Arc<Door>, router: Router, stop: watch::Receiver<bool>) {
+        accept::serve(Port { listener: self, door, router }, stop).await;
     }
 
     /// The next connection; nothing where its source has as many as it may.
@@ -133,10 +95,28 @@ fn turn_away(stream: &TcpStream) {
     let _ = stream.try_write(answer.as_bytes());
 }
 
-/// Waits until the service ends.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // Whoever could say so may be gone, which says the same.
-    let _ = stop.wait_for(|stop| *stop).await;
+/// A port of the API, with who may speak there and what answers.
+struct Port {
+    listener: Listener,
+    door: Arc<Door>,
+    router: Router,
+}
+
+impl accept::Port for Port {
+    type Connection = Accepted;
+
+    async fn accept(&self) -> io::Result<Option<Accepted>> {
+        self.listener.accept(&self.door).await
+    }
+
+    fn answer(
+        &self,
+        connection: Accepted,
+        stop: watch::Receiver<bool>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (door, router) = (self.door.clone(), self.router.clone());
+        async move { connection.serve(&door, router, stop).await }
+    }
 }
 
 /// A connection that was accepted.
@@ -177,34 +157,6 @@ impl Accepted {
     }
 }
 
-/// Answers the requests of a connection.
-async fn answer<S>(stream: S, peer: Peer, router: Router, mut stop: watch::Receiver<bool>)
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let service = TowerToHyperService::new(router);
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(peer.clone());
-        service.call(request)
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_header_size(HEAD_LIMIT)
-        .serve_connection(TokioIo::new(Taken::new(stream, ANSWER_TIMEOUT)), service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stopped(&mut stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection to the API ended early");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
@@ -215,6 +167,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::api::accept::{ANSWER_TIMEOUT, HEAD_LIMIT, HEAD_TIMEOUT};
     use crate::api::with_deadline;
 
     /// More than the buffers of two sockets hold.

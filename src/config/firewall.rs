@@ -49,14 +49,23 @@ pub struct FirewallRule {
 pub enum Service {
     /// Every protocol.
     All,
-    /// TCP to these ports, or to any.
-    Tcp(Option<Vec<Ports>>),
-    /// UDP to these ports, or to any.
-    Udp(Option<Vec<Ports>>),
+    /// TCP of these ports, or of any.
+    Tcp(PortMatch),
+    /// UDP of these ports, or of any.
+    Udp(PortMatch),
     /// ICMP of a type, or of any.
     Icmp(Option<IcmpType>),
     /// Another protocol by its number.
     Other(u8),
+}
+
+/// The ports that a rule asks for; any where absent, and never empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PortMatch {
+    /// Those of whoever began the connection.
+    pub source: Option<Vec<Ports>>,
+    /// Those that it goes to, behind all translation.
+    pub destination: Option<Vec<Ports>>,
 }
 
 /// An ICMP type, and perhaps one code of it (RFC 792).
@@ -124,6 +133,7 @@ impl FlatNoun for FirewallRule {
             destinations,
             address,
             destination_ports,
+            source_ports,
             icmp_type,
             icmp_code,
             action,
@@ -133,14 +143,17 @@ impl FlatNoun for FirewallRule {
             ("sources", sources.as_ref().map(Vec::len)),
             ("destinations", destinations.as_ref().map(Vec::len)),
             ("destination_ports", destination_ports.as_ref().map(Vec::len)),
+            ("source_ports", source_ports.as_ref().map(Vec::len)),
         ];
         for (member, _) in lists.into_iter().filter(|(_, length)| *length == Some(0)) {
             let detail = "nothing could match it; leave the member out to match anything";
             faults.add(at.key(member), Rule::OutOfRange, detail);
         }
         let ported = matches!(protocol, Protocol::TCP | Protocol::UDP);
-        if destination_ports.is_some() && !ported {
-            faults.add(at.key("destination_ports"), Rule::Contradiction, "only tcp and udp have ports");
+        for (member, ports) in [("destination_ports", &destination_ports), ("source_ports", &source_ports)] {
+            if ports.is_some() && !ported {
+                faults.add(at.key(member), Rule::Contradiction, "only tcp and udp have ports");
+            }
         }
         if icmp_type.is_some() && protocol != Protocol::ICMP {
             faults.add(at.key("icmp_type"), Rule::Contradiction, "only icmp has types");
@@ -156,10 +169,11 @@ impl FlatNoun for FirewallRule {
             let detail = "only ingress knows an address before translation; ask for `destinations` instead";
             faults.add(at.key("address"), Rule::Contradiction, detail);
         }
+        let ports = PortMatch { source: source_ports, destination: destination_ports };
         let service = match protocol {
             Protocol::All => Service::All,
-            Protocol::TCP => Service::Tcp(destination_ports),
-            Protocol::UDP => Service::Udp(destination_ports),
+            Protocol::TCP => Service::Tcp(ports),
+            Protocol::UDP => Service::Udp(ports),
             Protocol::ICMP => Service::Icmp(icmp_type.map(|number| IcmpType { number, code: icmp_code })),
             Protocol::Number(number) => Service::Other(number),
         };
@@ -169,12 +183,13 @@ impl FlatNoun for FirewallRule {
     fn write(&self) -> wire::FirewallRule {
         let Self { priority, direction, interface, service, sources, destinations, address, action, log } =
             self;
-        let (protocol, destination_ports, icmp) = match service {
-            Service::All => (Protocol::All, None, None),
-            Service::Tcp(ports) => (Protocol::TCP, ports.clone(), None),
-            Service::Udp(ports) => (Protocol::UDP, ports.clone(), None),
-            Service::Icmp(icmp) => (Protocol::ICMP, None, *icmp),
-            Service::Other(number) => (Protocol::Number(*number), None, None),
+        let none = PortMatch::default();
+        let (protocol, ports, icmp) = match service {
+            Service::All => (Protocol::All, &none, None),
+            Service::Tcp(ports) => (Protocol::TCP, ports, None),
+            Service::Udp(ports) => (Protocol::UDP, ports, None),
+            Service::Icmp(icmp) => (Protocol::ICMP, &none, *icmp),
+            Service::Other(number) => (Protocol::Number(*number), &none, None),
         };
         wire::FirewallRule {
             priority: *priority,
@@ -184,7 +199,8 @@ impl FlatNoun for FirewallRule {
             sources: sources.clone(),
             destinations: destinations.clone(),
             address: *address,
-            destination_ports,
+            destination_ports: ports.destination.clone(),
+            source_ports: ports.source.clone(),
             icmp_type: icmp.map(|icmp| icmp.number),
             icmp_code: icmp.and_then(|icmp| icmp.code),
             action: *action,

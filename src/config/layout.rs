@@ -234,6 +234,12 @@ fn guests(
     }
     let inside: Vec<Ipv4Net> = subnets.iter().filter(|net| Some(**net) != outside).copied().collect();
     let by_name: Vec<Ipv4Net> = inside.iter().filter(|net| named(**net)).copied().collect();
+    // Until somebody says which subnets are the guests', the first of several is the management's: it is not shut out.
+    let is_shared = interface.is(Role::Management) && (interface.is(Role::Public) || outside.is_none());
+    let inside = match inside.as_slice() {
+        [_, rest @ ..] if is_shared && !rest.is_empty() => rest.to_vec(),
+        _ => inside,
+    };
     [by_name, inside, subnets.to_vec()].into_iter().find(|nets| !nets.is_empty()).unwrap_or_default()
 }
 

@@ -31,7 +31,7 @@ use crate::api::{self, Listener};
 use crate::config::{Faults, json};
 use crate::engines::Services;
 use crate::kernel::{self, Events, FirewallLog, KernelError, Linux};
-use crate::plan::facts::Counters;
+use crate::plan::facts::{AddressTraffic, Counters};
 use crate::reconcile::{Change, Edit, Handle, Loop, Surroundings};
 use crate::status::{KernelReadings, Reporter};
 use crate::store::{Author, Generations, StateLock, StoreError};
@@ -127,7 +127,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let mut servers = JoinSet::new();
     let counts = KernelCounts::new(handle.clone());
     let listening = tokio::spawn(counts.clone().listen());
-    let kernel = KernelReadings { counters, balanced: Box::new(move || counts.read()) };
+    let kernel = KernelReadings { counters, addresses, balanced: Box::new(move || counts.read()) };
     let reporter = Arc::new(Reporter::new(handle.clone(), services.clone(), kernel));
     let router = api::router(api::Context {
         handle: handle.clone(),
@@ -170,6 +170,12 @@ fn counters() -> Counters {
     kernel::counters()
         .inspect_err(|error| tracing::warn!(%error, "the kernel's counters cannot be read"))
         .unwrap_or_default()
+}
+
+/// What the kernel counts of single addresses.
+fn addresses() -> Option<AddressTraffic> {
+    let traffic = kernel::address_traffic();
+    traffic.inspect_err(|error| tracing::warn!(%error, "the counters of addresses cannot be read")).ok()
 }
 
 fn listen(addresses: &[SocketAddr], socket: &Path) -> Result<Vec<Listener>, DaemonError> {

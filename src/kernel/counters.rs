@@ -7,7 +7,8 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 
 use super::KernelError;
 use super::netlink::{NETLINK_ROUTE, Netlink};
-use crate::plan::facts::{Connections, Counters, Traffic};
+use super::nftables;
+use crate::plan::facts::{AddressTraffic, Connections, Counters, Traffic};
 
 /// What the kernel has counted up to now.
 ///
@@ -21,6 +22,14 @@ pub fn counters() -> Result<Counters, KernelError> {
         _ => None,
     });
     Ok(Counters { connections: connections(), traffic: traffic.collect() })
+}
+
+/// What went to and came from each address that our table counts.
+///
+/// # Errors
+/// The kernel does not answer.
+pub fn address_traffic() -> Result<AddressTraffic, KernelError> {
+    nftables::address_traffic()
 }
 
 fn traffic(message: &LinkMessage) -> Option<Traffic> {

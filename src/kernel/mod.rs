@@ -26,7 +26,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 pub use balanced::{EndedConnections, balanced};
-pub use counters::counters;
+pub use counters::{address_traffic, counters};
 pub use events::{Events, Happened, OwnPorts};
 pub use linux::Linux;
 pub use log::FirewallLog;

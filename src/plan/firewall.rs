@@ -212,21 +212,23 @@ fn service(label: &str, service: &Service, matches: &mut Vec<Statement>, ruleset
         Service::Udp(ports) => (UDP, ports),
     };
     matches.push(Statement::Protocol(protocol));
-    match merged_ports(ports.as_deref().unwrap_or_default()).as_slice() {
-        [] => {}
-        [(first, last)] if first == last => matches.push(Statement::DestinationPort(*first)),
-        ranges => {
-            let name = names::rule_set(label, "ports");
-            let elements =
-                ranges.iter().map(|(first, last)| (Key::PortRange(*first, *last), Element::Member));
-            add(ruleset, name.clone(), SetKind::PortRanges, elements.collect());
-            matches.push(Statement::DestinationPortIn(name));
+    for (asked, side) in [(&ports.destination, Side::Destination), (&ports.source, Side::Source)] {
+        match merged_ports(asked.as_deref().unwrap_or_default()).as_slice() {
+            [] => {}
+            [(first, last)] if first == last => matches.push(side.port(*first)),
+            ranges => {
+                let name = names::rule_set(label, side.ports());
+                let elements =
+                    ranges.iter().map(|(first, last)| (Key::PortRange(*first, *last), Element::Member));
+                add(ruleset, name.clone(), SetKind::PortRanges, elements.collect());
+                matches.push(side.port_in(name));
+            }
         }
     }
     if protocol == TCP { Protocols::Tcp } else { Protocols::NotTcp }
 }
 
-/// Which address of a packet a rule asks for.
+/// Which end of a packet a rule asks for.
 #[derive(Clone, Copy)]
 enum Side {
     Source,
@@ -245,6 +247,28 @@ impl Side {
         match self {
             Self::Source => Statement::SourceIn(name),
             Self::Destination => Statement::DestinationIn(name),
+        }
+    }
+
+    /// What the set of a rule's ports is called.
+    const fn ports(self) -> &'static str {
+        match self {
+            Self::Source => "source_ports",
+            Self::Destination => "ports",
+        }
+    }
+
+    const fn port(self, port: u16) -> Statement {
+        match self {
+            Self::Source => Statement::SourcePort(port),
+            Self::Destination => Statement::DestinationPort(port),
+        }
+    }
+
+    const fn port_in(self, name: Name) -> Statement {
+        match self {
+            Self::Source => Statement::SourcePortIn(name),
+            Self::Destination => Statement::DestinationPortIn(name),
         }
     }
 }

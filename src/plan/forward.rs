@@ -10,6 +10,7 @@ use super::lower::priority;
 use super::names;
 use super::sides::{guest_input, guest_output};
 use super::target::{Place, Target};
+use super::traffic;
 
 /// Adds the chains and, where the kernel has one, the flowtable.
 pub(super) fn lower(target: &Target, ruleset: &mut Ruleset) {
@@ -34,8 +35,8 @@ pub(super) fn lower(target: &Target, ruleset: &mut Ruleset) {
 fn flowtable(target: &Target, ruleset: &mut Ruleset) {
     let forwards = |place: &Place<'_>| place.zone.public || place.zone.has_guests();
     let devices: BTreeSet<Name> = target.places().filter(forwards).map(|place| place.device()).collect();
-    // What a flowtable carries passes nobody who could bound it.
-    let bounded = !target.config.qos().is_empty();
+    // What a flowtable carries passes nobody who could bound or count it.
+    let bounded = !target.config.qos().is_empty() || !traffic::counted(&target.config).is_empty();
     if target.surroundings.capabilities.flowtable && devices.len() > 1 && !bounded {
         ruleset.flowtable = Some(Flowtable { name: names::FLOWTABLE.into(), devices });
     }

@@ -80,7 +80,7 @@ fn own_table(place: Place<'_>, gateway: Option<Route>, facts: &mut Facts) {
         facts.routes.insert(default_route(table), gateway);
     }
     for own in &place.zone.addresses {
-        if !place.zone.guests.contains(&own.subnet()) {
+        if !place.zone.guests.contains(&own.subnet()) || place.zone.outside == Some(own.subnet()) {
             let key = RouteKey { table, destination: own.subnet(), metric: 0 };
             facts.routes.insert(key, Route::OnLink(device.clone(), Some(own.address())));
             let selector = Selector::From(own.address().into());

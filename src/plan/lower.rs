@@ -11,7 +11,8 @@ use super::facts::{Chain, Facts, Hook, HookPoint, Name, Policy, Rule, Ruleset, S
 use super::load_balancer::Stated;
 use super::target::Target;
 use super::{
-    eip, firewall, forward, input, interface, load_balancer, mark, mss, names, port_forward, qos, route, snat,
+    eip, firewall, forward, input, interface, load_balancer, mark, mss, names, port_forward, qos, route,
+    snat, traffic,
 };
 use crate::config::Config;
 
@@ -52,6 +53,7 @@ fn stands_where(earlier: &Target, target: &Target) -> bool {
         && old.routes() == new.routes()
         && old.snat() == new.snat()
         && old.qos() == new.qos()
+        && traffic::counted(old) == traffic::counted(new)
         && interfaces(old) == interfaces(new)
         && earlier.surroundings == target.surroundings
 }
@@ -72,6 +74,7 @@ fn few(target: &Target) -> Facts {
     snat::lower(target, &mut ruleset, &mut facts);
     mss::lower(target, &mut ruleset);
     qos::lower(target, &mut ruleset);
+    traffic::lower(&target.config, &mut ruleset);
     forward::lower(target, &mut ruleset);
     input::lower(target, &mut ruleset);
     facts.ruleset = Some(ruleset);
@@ -124,6 +127,8 @@ pub(super) mod priority {
     pub(in crate::plan) const MANGLE: i32 = -150;
     /// Before anything looks at them.
     pub(in crate::plan) const BEFORE_MANGLE: i32 = MANGLE - 10;
+    /// Behind what bounds what comes in.
+    pub(in crate::plan) const BEHIND_BOUNDS_IN: i32 = BEFORE_MANGLE + 5;
     /// Where destinations are translated.
     pub(in crate::plan) const DSTNAT: i32 = -100;
     /// Where packets are judged.
@@ -132,6 +137,8 @@ pub(super) mod priority {
     pub(in crate::plan) const SRCNAT: i32 = 100;
     /// Where they are.
     pub(in crate::plan) const AFTER_SRCNAT: i32 = SRCNAT + 10;
+    /// Behind what bounds what goes out.
+    pub(in crate::plan) const BEHIND_BOUNDS_OUT: i32 = AFTER_SRCNAT + 5;
 }
 
 /// Adds the chain that translates destinations: balancers, EIPs, then forwarded ports.

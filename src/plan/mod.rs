@@ -29,6 +29,7 @@ mod slots;
 mod snat;
 pub mod step;
 mod target;
+mod traffic;
 
 pub use availability::{Availability, BackendName};
 pub use diff::diff;

@@ -86,6 +86,16 @@ pub(super) const QOS_INGRESS: &str = "qos_ingress";
 /// Bounds what goes out from them.
 pub(super) const QOS_EGRESS: &str = "qos_egress";
 
+/// Counts what comes in for public addresses.
+pub(super) const TRAFFIC_IN: &str = "traffic_in";
+/// Counts what goes out from them.
+pub(super) const TRAFFIC_OUT: &str = "traffic_out";
+
+/// Public addresses that are counted in a direction, to the chain of each.
+pub(super) fn traffic_addresses(direction: &str) -> Name {
+    format!("{direction}_addresses").into()
+}
+
 /// Public addresses that are bounded in a direction, to the chain of each.
 pub(super) fn qos_addresses(direction: &str) -> Name {
     format!("{direction}_addresses").into()

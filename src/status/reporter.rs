@@ -12,7 +12,7 @@ use crate::balancer::Statistics;
 use crate::balancer::statistics::KernelTraffic;
 use crate::clock;
 use crate::engines::Services;
-use crate::plan::facts::Counters;
+use crate::plan::facts::{AddressTraffic, Counters};
 use crate::reconcile::{Handle, Published};
 
 /// How often the status is taken though nobody asks.
@@ -31,6 +31,8 @@ pub struct Reporter {
 pub struct KernelReadings {
     /// Of connections and devices.
     pub counters: fn() -> Counters,
+    /// Of single addresses; nothing where it does not answer.
+    pub addresses: fn() -> Option<AddressTraffic>,
     /// Of the balancers that it serves.
     pub balanced: Box<dyn Fn() -> KernelTraffic + Send + Sync>,
 }
@@ -61,6 +63,12 @@ impl Reporter {
         let mut statistics = self.services.balancer().statistics();
         statistics.count_kernel(&(self.kernel.balanced)());
         statistics
+    }
+
+    /// What went to and came from the addresses that are counted; nothing where the kernel does not answer.
+    #[must_use]
+    pub fn addresses(&self) -> Option<AddressTraffic> {
+        (self.kernel.addresses)()
     }
 
     /// The status of this moment.

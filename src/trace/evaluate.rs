@@ -82,6 +82,8 @@ pub(super) enum Assumed {
     WithinRate(Option<String>),
     /// The source is not remembered in this map.
     NotRemembered(Option<String>, Name),
+    /// The source port is none of those that are asked for.
+    OtherPort(Option<String>),
     /// Any of several backends.
     AnyOf(Option<String>),
 }
@@ -232,6 +234,10 @@ impl<'a> Walk<'a> {
             Statement::SourceNet(net) => fits(net.contains(&packet.source)),
             Statement::DestinationNet(net) => fits(net.contains(&packet.destination)),
             Statement::DestinationPort(port) => fits(packet.destination_port == Some(*port)),
+            Statement::SourcePort(_) | Statement::SourcePortIn(_) if packet.source_port.is_none() => {
+                self.assumed.insert(Assumed::OtherPort(rule.comment().map(str::to_owned)));
+                Then::Fails
+            }
             Statement::SourcePort(port) => fits(packet.source_port == Some(*port)),
             Statement::IcmpType(number) => fits(packet.icmp.is_some_and(|(kind, _)| kind == *number)),
             Statement::IcmpCode(number) => fits(packet.icmp.is_some_and(|(_, code)| code == *number)),
@@ -247,6 +253,7 @@ impl<'a> Walk<'a> {
             Statement::SourceIn(set) => fits(self.found(set, Asked::Source).is_some()),
             Statement::SourceNotIn(set) => fits(self.found(set, Asked::Source).is_none()),
             Statement::DestinationIn(set) => fits(self.found(set, Asked::Destination).is_some()),
+            Statement::SourcePortIn(set) => fits(self.found(set, Asked::SourcePort).is_some()),
             Statement::DestinationPortIn(set) => fits(self.found(set, Asked::DestinationPort).is_some()),
             Statement::DestinationEndpointIn(set) => {
                 fits(self.found(set, Asked::DestinationEndpoint).is_some())

@@ -380,6 +380,9 @@ fn assumptions(path: &Path<'_>, packet: &Packet) -> Vec<String> {
         Assumed::NotRemembered(comment, _) => {
             format!("{} remembers no backend of {}", of(comment), packet.source)
         }
+        Assumed::OtherPort(comment) => {
+            format!("{} does not ask for the source port, which is not said", of(comment))
+        }
         Assumed::AnyOf(comment) => {
             format!("{} may choose any of its candidates; the first is followed", of(comment))
         }

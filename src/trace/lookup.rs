@@ -12,6 +12,7 @@ use crate::plan::facts::{Key, Pick, Set, Target};
 pub(super) enum Asked {
     Source,
     Destination,
+    SourcePort,
     DestinationPort,
     DestinationEndpoint,
     SourcedDestinationEndpoint,
@@ -23,12 +24,8 @@ pub(super) fn find<'a>(set: &'a Set, asked: Asked, packet: &Packet) -> Option<(&
     match asked {
         Asked::Source => find_address(set, packet.source),
         Asked::Destination => find_address(set, packet.destination),
-        Asked::DestinationPort => {
-            let port = port?;
-            let below = set.elements.range(..=Key::PortRange(port, u16::MAX)).next_back()?;
-            matches!(below.0, Key::PortRange(first, last) if (*first..=*last).contains(&port))
-                .then_some(below)
-        }
+        Asked::SourcePort => find_port(set, packet.source_port?),
+        Asked::DestinationPort => find_port(set, port?),
         Asked::DestinationEndpoint => find_endpoint(set, packet.destination, packet.protocol, port?),
         Asked::SourcedDestinationEndpoint => {
             let port = port?;
@@ -44,6 +41,11 @@ pub(super) fn find<'a>(set: &'a Set, asked: Asked, packet: &Packet) -> Option<(&
             set.elements.iter().find(|(key, _)| fits(key))
         }
     }
+}
+
+fn find_port(set: &Set, port: u16) -> Option<(&Key, &Target)> {
+    let below = set.elements.range(..=Key::PortRange(port, u16::MAX)).next_back()?;
+    matches!(below.0, Key::PortRange(first, last) if (*first..=*last).contains(&port)).then_some(below)
 }
 
 fn find_address(set: &Set, address: Ipv4Addr) -> Option<(&Key, &Target)> {

@@ -1,5 +1,6 @@
 //! The router itself: how it is taken over, what it says of itself, and how it boots under a ZStack host.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -41,15 +42,19 @@ pub fn first_document(bootstrap: &Value) -> Result<Value, Refusal> {
     if management.is_absent() {
         return Err(Refusal::Invalid("`managementNic` is missing".to_owned()));
     }
-    nic::state(management, &mut draft, true)?;
+    nic::state(management, &mut draft, true, false)?;
+    let mut stated = BTreeSet::from([management.mac("mac")?]);
     for additional in body.list("additionalNics")? {
-        nic::state(additional, &mut draft, false)?;
+        let more = !stated.insert(additional.mac("mac")?);
+        nic::state(additional, &mut draft, false, more)?;
     }
+    // Where networks share the NIC, its next hop is perhaps not the management network's.
+    let gateway = management.address("gateway")?;
     if let Some(network) = body.text("managementNodeCidr") {
-        lead(&mut draft, NODES, net(network)?);
+        lead(&mut draft, NODES, net(network)?, gateway);
     }
     if let Some(node) = body.text("managementNodeIp") {
-        lead(&mut draft, NODE, address(node)?.into());
+        lead(&mut draft, NODE, address(node)?.into(), gateway);
     }
     Ok(draft.finish())
 }
@@ -60,8 +65,9 @@ fn net(text: &str) -> Result<Ipv4Net, Refusal> {
 }
 
 /// A route to where commands come from, by the management network's gateway, unless it is near.
-fn lead(draft: &mut Draft, id: &str, destination: Ipv4Net) {
-    draft.remove(&["routes"], id);
+fn lead(draft: &mut Draft, id: &str, destination: Ipv4Net, gateway: Option<Ipv4Addr>) {
+    let before = draft.remove(&["routes"], id);
+    let before = before.as_ref().and_then(|route| route.get("via")?.as_str()?.parse().ok());
     let interfaces = draft.interfaces();
     let near = |id: &String| draft.addresses(id).any(|own| own.trunc().contains(&destination));
     let led = draft.entries(&["routes"]).any(|(_, route)| {
@@ -76,8 +82,8 @@ fn lead(draft: &mut Draft, id: &str, destination: Ipv4Net) {
         return;
     }
     let management = interfaces.iter().find(|id| draft.has_role(id, "management"));
-    let gateway = management.and_then(|id| draft.text(&["interfaces", id, "gateway"]));
-    if let Some(gateway) = gateway.map(str::to_owned) {
+    let known = || management.and_then(|id| draft.text(&["interfaces", id, "gateway"])).map(str::to_owned);
+    if let Some(gateway) = gateway.or(before).map(|gateway| gateway.to_string()).or_else(known) {
         draft.put(&["routes"], id, json!({ "destination": destination.to_string(), "via": gateway }));
     }
 }
@@ -86,10 +92,10 @@ fn lead(draft: &mut Draft, id: &str, destination: Ipv4Net) {
 pub(super) fn init(body: Body<'_>, draft: &mut Draft, facts: &Facts) -> Result<Reply, Refusal> {
     let uuid = body.needed("uuid")?.to_owned();
     if let Some(network) = body.text("mgtCidr") {
-        lead(draft, NODES, net(network)?);
+        lead(draft, NODES, net(network)?, None);
     }
     if let Some(node) = facts.node {
-        lead(draft, NODE, Ipv4Net::from(node));
+        lead(draft, NODE, Ipv4Net::from(node), None);
     }
     draft.put(&["owner", "zstack"], "uuid", uuid.clone().into());
     Ok(reply(json!({
@@ -143,7 +149,8 @@ pub(super) fn refresh_firewall(body: Body<'_>, draft: &mut Draft, _: &Facts) -> 
             draft.interface(rule.mac("nicMac")?)?;
         } else if let Some(destination) = rule.address("destIp")? {
             let here = |id: &String| draft.addresses(id).any(|net| net.addr() == destination);
-            if !draft.interfaces().iter().any(here) && !is_mapped(draft, destination) {
+            let is_known = draft.interfaces().iter().any(here) || draft.is_vip(destination);
+            if !is_known && !is_mapped(draft, destination) {
                 return Err(Refusal::Invalid(format!("{destination} is no address of this router")));
             }
         }

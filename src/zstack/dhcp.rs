@@ -59,8 +59,7 @@ pub(super) fn start_servers(body: Body<'_>, draft: &mut Draft, _: &Facts) -> Res
             domain: domain(server.text("dnsDomain"))?,
             mtu: mtu(server)?,
         };
-        draft.put(&["dhcp"], &interface, said.network(&interface));
-        dns::answer_on(&interface, draft);
+        open(&interface, &said, draft);
         let mut taken = Taken::default();
         for entry in server.list("dhcpInfos")? {
             put(entry, &interface, draft, &mut taken)?;
@@ -77,6 +76,13 @@ pub(super) fn stop_servers(body: Body<'_>, draft: &mut Draft, _: &Facts) -> Resu
         }
     }
     Ok(Reply::new())
+}
+
+/// Serves a network: those whom it serves are guests, whatever else the NIC is for.
+fn open(interface: &str, settings: &Settings, draft: &mut Draft) {
+    draft.give_role(interface, "guest");
+    draft.put(&["dhcp"], interface, settings.network(interface));
+    dns::answer_on(interface, draft);
 }
 
 /// What a client is told beside its address.
@@ -196,8 +202,7 @@ fn put(entry: Body<'_>, interface: &str, draft: &mut Draft, taken: &mut Taken) -
     };
     if draft.at(&["dhcp", interface]).is_none() {
         let usual = Settings { domain: domain(entry.text("dnsDomain"))?, ..said };
-        draft.put(&["dhcp"], interface, usual.network(interface));
-        dns::answer_on(interface, draft);
+        open(interface, &usual, draft);
         return put(entry, interface, draft, taken);
     }
     let (id, ip_text) = (nic::id(mac), ip.to_string());

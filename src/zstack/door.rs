@@ -256,10 +256,14 @@ impl Inner {
             return Err(Refused(StatusCode::METHOD_NOT_ALLOWED, format!("{METRICS} is read by GET")));
         }
         let config = self.handle.published().config.clone();
+        let zstack = config.owner().and_then(|owner| owner.zstack.as_ref());
+        let has_vips = zstack.is_some_and(|zstack| zstack.vips.iter().next().is_some());
+        let addresses = has_vips.then(|| self.reporter.addresses()).flatten();
         let readings = Readings {
             balancer_uuids: balancer_uuids(&config),
             config,
             balancers: self.reporter.balancers(),
+            addresses: addresses.unwrap_or_default(),
             door: &self.counts,
             worked: &self.worked,
             delivered: self.deliveries.counts(),

@@ -7,7 +7,11 @@ use ipnet::Ipv4Net;
 use serde_json::{Map, Value, json};
 
 use super::Refusal;
+use super::body::Body;
 use crate::config::{MacAddress, empty_document};
+
+/// What an interface can be, in the order in which it is written.
+pub(super) const ROLES: [&str; 3] = ["management", "public", "guest"];
 
 /// The document that a command is about to change.
 #[derive(Debug, Clone)]
@@ -23,7 +27,23 @@ impl Draft {
             Value::Object(members) => members.clone(),
             _ => Map::new(),
         };
-        Self { members, nowhere: Map::new() }
+        let mut draft = Self { members, nowhere: Map::new() };
+        draft.take_vips_off();
+        draft
+    }
+
+    /// Leaves interfaces their own addresses: which VIPs they have is stated anew in the end.
+    fn take_vips_off(&mut self) {
+        for id in self.interfaces() {
+            let own: Vec<Value> = self
+                .addresses(&id)
+                .filter(|net| !self.is_vip(net.addr()))
+                .map(|net| net.to_string().into())
+                .collect();
+            if let Some(addresses) = self.object(&["interfaces", &id]).get_mut("addresses") {
+                *addresses = own.into();
+            }
+        }
     }
 
     /// The document as it should run.
@@ -119,32 +139,49 @@ impl Draft {
 
     /// An interface that public addresses are asked for is public, unless guests are on it.
     pub(super) fn make_public(&mut self, interface: &str) {
-        if self.has_role(interface, "guest") || self.has_role(interface, "public") {
-            return;
-        }
-        if let Some(Value::Array(roles)) = self.object(&["interfaces", interface]).get_mut("roles") {
-            roles.push("public".into());
+        if !self.has_role(interface, "guest") {
+            self.give_role(interface, "public");
         }
     }
 
-    /// The addresses on an interface.
+    /// Gives an interface a role that a command takes for granted, beside those that it has.
+    pub(super) fn give_role(&mut self, interface: &str, role: &str) {
+        if self.has_role(interface, role) {
+            return;
+        }
+        if let Some(Value::Array(roles)) = self.object(&["interfaces", interface]).get_mut("roles") {
+            roles.push(role.into());
+            roles.sort_by_key(|role| ROLES.iter().position(|one| role == one));
+        }
+    }
+
+    /// Whoever is mapped to is a guest of the NIC that the mapping names, where that NIC is in the network of his.
+    pub(super) fn expect_guest(&mut self, mac: Body<'_>, name: &str, guest: Ipv4Addr) -> Result<(), Refusal> {
+        if mac.text(name).is_none() {
+            return Ok(());
+        }
+        let found = self.find_interface(mac.mac(name)?);
+        let near = found.filter(|id| self.addresses(id).any(|own| own.contains(&guest)));
+        if let Some(id) = near {
+            self.give_role(&id, "guest");
+        }
+        Ok(())
+    }
+
+    /// The router's own addresses on an interface, one for each of the networks that share it; VIPs are not among them.
     pub(super) fn addresses(&self, interface: &str) -> impl Iterator<Item = Ipv4Net> {
         let addresses = self.at(&["interfaces", interface, "addresses"]).and_then(Value::as_array);
         addresses.into_iter().flatten().filter_map(|text| text.as_str()?.parse().ok())
     }
 
-    /// The router's own address on an interface: the first that is no VIP.
-    pub(super) fn own_address(&self, interface: &str) -> Option<Ipv4Net> {
-        self.addresses(interface).find(|net| !self.is_vip(net.addr()))
-    }
-
     /// Whether an address is one that an interface has for itself.
     pub(super) fn is_own(&self, address: Ipv4Addr) -> bool {
         let interfaces = self.interfaces();
-        interfaces.iter().any(|id| self.own_address(id).is_some_and(|net| net.addr() == address))
+        interfaces.iter().any(|id| self.addresses(id).any(|net| net.addr() == address))
     }
 
-    fn is_vip(&self, address: Ipv4Addr) -> bool {
+    /// Whether an address is a VIP.
+    pub(super) fn is_vip(&self, address: Ipv4Addr) -> bool {
         self.at(&["owner", "zstack", "vips", &address.to_string()]).is_some()
     }
 
@@ -156,8 +193,7 @@ impl Draft {
         let eips = self.entries(&["eips"]).filter_map(|(_, eip)| eip.get("address")?.as_str());
         let eips: BTreeSet<String> = eips.map(str::to_owned).collect();
         for id in self.interfaces() {
-            let mut wanted: Vec<Value> =
-                self.own_address(&id).map(|net| net.to_string().into()).into_iter().collect();
+            let mut wanted: Vec<Value> = self.addresses(&id).map(|net| net.to_string().into()).collect();
             for (address, vip) in self.entries(&["owner", "zstack", "vips"]) {
                 let here = vip.get("interface").and_then(Value::as_str) == Some(&id);
                 if here && !eips.contains(address) {

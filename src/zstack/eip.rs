@@ -34,6 +34,8 @@ fn put(eip: Body<'_>, draft: &mut Draft) -> Result<(), Refusal> {
     let target = eip.needed_address("guestIp")?;
     refuse_hidden_sources(eip)?;
     let interface = vip::home(address, eip, "publicMac", draft)?;
+    draft.give_role(&interface, "public");
+    draft.expect_guest(eip, "privateMac", target)?;
     let value =
         json!({ "address": address.to_string(), "interface": interface, "target": target.to_string() });
     draft.put(&["eips"], &address.to_string(), value);

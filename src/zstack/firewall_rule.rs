@@ -71,12 +71,11 @@ fn body(rule: Body<'_>, value: &mut Value) -> Result<(), Refusal> {
     if let Some(destinations) = addresses(rule, "destIp")? {
         set(value, "destinations", destinations);
     }
-    if let Some(ports) = rule.text("destPort") {
-        let ports: Vec<String> = ports.split(',').map(|port| port.trim().replace(':', "-")).collect();
-        set(value, "destination_ports", ports);
-    }
-    if let Some(ports) = rule.text("sourcePort") {
-        return Err(Refusal::Unsupported(format!("source ports ({ports})")));
+    for (name, member) in [("destPort", "destination_ports"), ("sourcePort", "source_ports")] {
+        if let Some(ports) = rule.text(name) {
+            let ports: Vec<String> = ports.split(',').map(|port| port.trim().replace(':', "-")).collect();
+            set(value, member, ports);
+        }
     }
     // A connection begins with SYN alone; what begins otherwise is none.
     match rule.text("tcp").map(str::to_ascii_lowercase).as_deref() {
@@ -165,9 +164,12 @@ pub(super) fn shown(id: &str, rule: &Value) -> Option<Map<String, Value>> {
     let enabled = rule.get("enabled").and_then(Value::as_bool).unwrap_or(true);
     put("state", if enabled { "enable" } else { "disable" }.into());
     put("isDefault", is_own(id).into());
-    for (name, member) in
-        [("sourceIp", "sources"), ("destIp", "destinations"), ("destPort", "destination_ports")]
-    {
+    for (name, member) in [
+        ("sourceIp", "sources"),
+        ("destIp", "destinations"),
+        ("destPort", "destination_ports"),
+        ("sourcePort", "source_ports"),
+    ] {
         if let Some(value) = list(member) {
             put(name, value);
         }

@@ -3,11 +3,15 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::Ipv4Net;
+
 use crate::config::Config;
 use crate::config::interface::Role;
+use crate::config::layout::Zone;
 
 /// Whether `source` is this machine or in the management network: the subnets of management interfaces, and what static
-/// routes have behind them, such as the management node's own network. A default route is no such network.
+/// routes have behind them, such as the management node's own network. A default route is no such network. Where the
+/// interface is also the way out or the guests', subnets of theirs are not the management's, unless there is no other.
 #[must_use]
 pub(super) fn lets_in(config: &Config, source: IpAddr) -> bool {
     match source.to_canonical() {
@@ -35,8 +39,11 @@ pub(super) fn may_hear(config: &Config, peer: IpAddr, address: IpAddr) -> bool {
 fn is_management(config: &Config, source: Ipv4Addr) -> bool {
     let management = || config.interfaces().iter().filter(|(_, interface)| interface.is(Role::Management));
     let is_local = |address: Ipv4Addr| {
-        management()
-            .any(|(_, interface)| interface.addresses.iter().any(|own| own.subnet().contains(&address)))
+        config
+            .layout()
+            .zones()
+            .filter(|(_, zone)| zone.management)
+            .any(|(_, zone)| subnets(zone).iter().any(|net| net.contains(&address)))
     };
     let leads_there = |route: &crate::config::route::Route| {
         let by_name = route.hop.interface().map(|id| management().any(|(named, _)| named == id));
@@ -47,6 +54,21 @@ fn is_management(config: &Config, source: Ipv4Addr) -> bool {
             let destination = route.destination.net();
             destination.prefix_len() > 0 && destination.contains(&source) && leads_there(route)
         })
+}
+
+/// The subnets of an interface that are its management's.
+fn subnets(zone: &Zone) -> Vec<Ipv4Net> {
+    let of = |is_meant: &dyn Fn(Ipv4Net) -> bool| -> Vec<Ipv4Net> {
+        zone.addresses.iter().map(|own| own.subnet()).filter(|net| is_meant(*net)).collect()
+    };
+    let own = of(&|net| zone.management_addresses().any(|own| own.subnet() == net));
+    // What the next hop of a way in that is no way out is in, is the management's as well.
+    let beside_guests = of(&|net| !zone.guests.contains(&net));
+    match (own.is_empty() || !zone.public, beside_guests.is_empty()) {
+        (false, _) => own,
+        (true, false) => beside_guests,
+        (true, true) => of(&|_| true),
+    }
 }
 
 #[cfg(test)]

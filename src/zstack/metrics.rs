@@ -14,6 +14,8 @@ use prometheus_client::registry::Registry;
 use super::{callback, door, worker};
 use crate::balancer::{BackendState, BackendStatistics, Statistics};
 use crate::config::{Config, Id};
+use crate::plan::facts::AddressTraffic;
+use crate::plan::facts::counters::WaysCounted;
 
 /// What the text is: OpenMetrics, which Prometheus reads.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -27,6 +29,8 @@ pub(super) struct Readings<'a> {
     pub(super) balancer_uuids: BTreeMap<String, String>,
     /// What balancers count.
     pub(super) balancers: Statistics,
+    /// What the kernel counts of VIPs.
+    pub(super) addresses: AddressTraffic,
     /// What came to the door.
     pub(super) door: &'a door::Counts,
     /// What was carried out.
@@ -69,7 +73,7 @@ struct Family {
 /// What is told of a backend: name, meaning and where it is.
 type OfBackend = (&'static str, &'static str, fn(&BackendStatistics) -> Option<u64>);
 
-const OF_BACKENDS: [OfBackend; 12] = [
+const OF_BACKENDS: [OfBackend; 13] = [
     ("lb_status", "Whether the backend takes connections", |one| Some(is_up(one.state).into())),
     ("lb_cur_session_num", "Open connections of the backend", |one| Some(one.traffic.current)),
     ("lb_in_bytes", "Octets from clients to the backend", |one| Some(one.traffic.bytes_in)),
@@ -84,12 +88,28 @@ const OF_BACKENDS: [OfBackend; 12] = [
     ("lb_hrsp3xx", "Answers 3xx of the backend", |one| class(one, 2)),
     ("lb_hrsp4xx", "Answers 4xx of the backend", |one| class(one, 3)),
     ("lb_hrsp5xx", "Answers 5xx of the backend", |one| class(one, 4)),
+    ("lb_hrspOther", "Requests of the backend that ended without an answer of these classes", |one| {
+        let requests = one.requests?;
+        let answered: u64 = requests.by_class.iter().sum();
+        Some(requests.total.saturating_sub(requests.current).saturating_sub(answered))
+    }),
+];
+
+/// What is told of a VIP: name, meaning and which of the numbers.
+type OfVip = (&'static str, &'static str, fn(&WaysCounted) -> u64);
+
+const OF_VIPS: [OfVip; 4] = [
+    ("vip_in_bytes", "Octets of IP packets to the VIP", |counted| counted.incoming.bytes),
+    ("vip_in_packages", "Packets to the VIP", |counted| counted.incoming.packets),
+    ("vip_out_bytes", "Octets of IP packets from the VIP", |counted| counted.outgoing.bytes),
+    ("vip_out_packages", "Packets from the VIP", |counted| counted.outgoing.packets),
 ];
 
 impl Numbers {
     fn of(readings: Readings<'_>) -> Self {
         let mut numbers = Self::default();
         numbers.balancers(&readings);
+        numbers.vips(&readings);
         numbers.port(&readings);
         numbers
     }
@@ -130,65 +150,69 @@ impl Numbers {
         });
     }
 
+    fn vips(&mut self, readings: &Readings<'_>) {
+        let zstack = readings.config.owner().and_then(|owner| owner.zstack.as_ref());
+        for (name, help, read) in OF_VIPS {
+            let vips = zstack.into_iter().flat_map(|zstack| zstack.vips.iter());
+            let samples = vips.filter_map(|(id, vip)| {
+                let counted = readings.addresses.get(&vip.address.address())?;
+                let uuid = vip.uuid.as_ref().unwrap_or(id).to_string();
+                Some((vec![("VipUUID", uuid)], number(read(counted))))
+            });
+            self.0.push(Family { name, help, kind: MetricType::Gauge, samples: samples.collect() });
+        }
+    }
+
     fn port(&mut self, readings: &Readings<'_>) {
         let Readings { door, worked, delivered, tasks: (remembered, open), hung_up, .. } = readings;
         let of = |label: &'static str, value: &str, count: &AtomicU64| {
             (vec![(label, value.to_owned())], number(count.load(Ordering::Relaxed)))
         };
-        let counter = MetricType::Counter;
+        let counter = |name, help, samples| Family { name, help, kind: MetricType::Counter, samples };
+        let alone = |value: f64| vec![(Vec::new(), value)];
+        let loaded = |count: &AtomicU64| number(count.load(Ordering::Relaxed));
         let families = [
-            Family {
-                name: "commands",
-                help: "Commands of the management node by what became of them",
-                kind: counter,
-                samples: vec![
+            counter(
+                "commands",
+                "Commands of the management node by what became of them",
+                vec![
                     of("outcome", "taken", &door.taken),
                     of("outcome", "repeated", &door.repeated),
                     of("outcome", "done", &worked.done),
                     of("outcome", "failed", &worked.failed),
                 ],
-            },
-            Family {
-                name: "requests_refused",
-                help: "Requests that were no command, or could not be taken",
-                kind: counter,
-                samples: vec![(Vec::new(), number(door.refused.load(Ordering::Relaxed)))],
-            },
-            Family {
-                name: "pings",
-                help: "Pings of the management node",
-                kind: counter,
-                samples: vec![(Vec::new(), number(door.pings.load(Ordering::Relaxed)))],
-            },
-            Family {
-                name: "connections_refused",
-                help: "Connections from outside of the management network, which were hung up on",
-                kind: counter,
-                samples: vec![(Vec::new(), number(*hung_up))],
-            },
-            Family {
-                name: "changes",
-                help: "Changes of the configuration that commands became",
-                kind: counter,
-                samples: vec![(Vec::new(), number(worked.changes.load(Ordering::Relaxed)))],
-            },
-            Family {
-                name: "work_seconds",
-                help: "How long commands took, from their turn to their answers",
-                kind: counter,
-                samples: vec![(Vec::new(), number(worked.micros.load(Ordering::Relaxed)) / 1e6)],
-            },
-            Family {
-                name: "callbacks",
-                help: "Answers to the management node by what became of them",
-                kind: counter,
-                samples: vec![
+            ),
+            counter(
+                "requests_refused",
+                "Requests that were no command, or could not be taken",
+                alone(loaded(&door.refused)),
+            ),
+            counter("pings", "Pings of the management node", alone(loaded(&door.pings))),
+            counter(
+                "connections_refused",
+                "Connections from outside of the management network, which were hung up on",
+                alone(number(*hung_up)),
+            ),
+            counter(
+                "changes",
+                "Changes of the configuration that commands became",
+                alone(loaded(&worked.changes)),
+            ),
+            counter(
+                "work_seconds",
+                "How long commands took, from their turn to their answers",
+                alone(loaded(&worked.micros) / 1e6),
+            ),
+            counter(
+                "callbacks",
+                "Answers to the management node by what became of them",
+                vec![
                     of("outcome", "delivered", &delivered.delivered),
                     of("outcome", "unwanted", &delivered.unwanted),
                     of("outcome", "given_up", &delivered.given_up),
                     of("outcome", "failed_try", &delivered.failed_tries),
                 ],
-            },
+            ),
             Family {
                 name: "tasks",
                 help: "Tasks that are remembered, and those whose answers did not arrive yet",

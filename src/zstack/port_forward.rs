@@ -78,12 +78,14 @@ fn taken(draft: &Draft) -> Taken {
 fn put(rule: Body<'_>, draft: &mut Draft, taken: &mut Taken) -> Result<(), Refusal> {
     let endpoint = Endpoint::of(rule)?;
     let address = rule.needed_address("vipIp")?;
-    let target = rule.needed_address("privateIp")?.to_string();
+    let target = rule.needed_address("privateIp")?;
     refuse_hidden_sources(rule)?;
-    vip::home(address, rule, "publicMac", draft)?;
+    let interface = vip::home(address, rule, "publicMac", draft)?;
+    draft.give_role(&interface, "public");
+    draft.expect_guest(rule, "privateMac", target)?;
     let target_ports = ports(rule, "privatePortStart", "privatePortEnd")?;
     let mut value = json!({
-        "protocol": endpoint.protocol, "address": endpoint.address, "ports": endpoint.ports, "target": target
+        "protocol": endpoint.protocol, "address": endpoint.address, "ports": endpoint.ports, "target": target.to_string()
     });
     if target_ports != endpoint.ports {
         set(&mut value, "target_ports", target_ports);

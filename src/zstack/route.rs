@@ -61,7 +61,12 @@ pub(super) fn get(_: Body<'_>, draft: &Draft, facts: &Facts) -> Result<Reply, Re
         interfaces.iter().find(|id| draft.addresses(id).any(|own| own.contains(&via)))
     };
     for id in &interfaces {
-        let mut subnets: Vec<Ipv4Net> = draft.addresses(id).map(|net| net.trunc()).collect();
+        let vips = draft.entries(&["owner", "zstack", "vips"]).filter_map(|(_, vip)| {
+            let here = vip.get("interface").and_then(Value::as_str) == Some(id);
+            vip.get("address").filter(|_| here)?.as_str()?.parse::<Ipv4Net>().ok()
+        });
+        let mut subnets: Vec<Ipv4Net> = draft.addresses(id).chain(vips).map(|net| net.trunc()).collect();
+        subnets.sort_unstable();
         subnets.dedup();
         for subnet in subnets {
             let line = format!("C>* {subnet} is directly connected, {}", device(id));

@@ -3,6 +3,7 @@
 //! Management nodes know an appliance whose sets begin with rules of its own, from 4000 on: private networks may go
 //! anywhere whatever the default, and pings come in. Those rules are there here too, and can be switched off.
 
+use ipnet::Ipv4Net;
 use serde_json::{Map, Value, json};
 
 use super::appliance::reply;
@@ -12,6 +13,7 @@ use super::draft::Draft;
 use super::firewall::action;
 use super::{Facts, Refusal, firewall_rule, nic};
 use crate::config::MacAddress;
+use crate::config::net::overlap;
 
 /// The id of the rule set of an interface and a direction.
 pub(super) fn id(interface: &str, forward: &str) -> String {
@@ -77,7 +79,17 @@ impl Place {
     fn own_rules(&self, draft: &Draft) -> Value {
         match self.forward {
             "in" if draft.has_role(&self.interface, "public") => {
-                json!({ "4001": { "priority": 4001, "protocol": "icmp", "action": "accept" } })
+                let mut rules =
+                    json!({ "4001": { "priority": 4001, "protocol": "icmp", "action": "accept" } });
+                if draft.has_role(&self.interface, "guest") {
+                    let guests = guest_networks(draft, &self.interface);
+                    set(
+                        &mut rules,
+                        "4000",
+                        json!({ "priority": 4000, "sources": guests, "action": "accept" }),
+                    );
+                }
+                rules
             }
             "in" => json!({ "4000": { "priority": 4000, "action": "accept" } }),
             _ => json!({}),
@@ -101,6 +113,18 @@ impl Place {
         draft.retain(&["firewall", "rule_sets", &self.id(), "rules"], |id, _| !of(id));
         Ok(())
     }
+}
+
+/// The networks of the guests who share a NIC with others: those that go out by source translation, else all that it has.
+fn guest_networks(draft: &Draft, interface: &str) -> Vec<String> {
+    let sources: Vec<Ipv4Net> =
+        draft.entries(&["snat"]).filter_map(|(_, snat)| snat.get("source")?.as_str()?.parse().ok()).collect();
+    let (theirs, others): (Vec<Ipv4Net>, Vec<Ipv4Net>) = draft
+        .addresses(interface)
+        .map(|own| own.trunc())
+        .partition(|net| sources.iter().any(|source| overlap(*source, *net)));
+    let found = if theirs.is_empty() { others } else { theirs };
+    found.iter().map(Ipv4Net::to_string).collect()
 }
 
 /// Rules for what the router itself is sent. Its services open what they need and nothing else is open, so what lets

@@ -16,6 +16,7 @@ use super::ledger::Ledger;
 use super::tasks::{State, Task};
 use super::worker::{self, Worker};
 use super::{server, vport};
+use crate::api::accept;
 use crate::reconcile::Handle;
 use crate::status::Reporter;
 use crate::store::StoreError;
@@ -73,8 +74,8 @@ pub async fn start(
         hung_up: hung_up.clone(),
     });
     for listener in listeners {
-        let serving = server::serve(listener, router.clone(), handle.clone(), hung_up.clone(), stop.clone());
-        servers.spawn(serving);
+        let (router, handle, hung_up) = (router.clone(), handle.clone(), hung_up.clone());
+        servers.spawn(accept::serve(server::Port { listener, router, handle, hung_up }, stop.clone()));
     }
     if published.generation == 0 {
         let mut stop = stop.clone();

@@ -62,7 +62,8 @@ pub(super) fn put_all(snats: &[Body<'_>], draft: &mut Draft, _: &Facts) -> Resul
 fn put(snat: Body<'_>, draft: &mut Draft) -> Result<(), Refusal> {
     let interface = draft.interface(snat.mac("publicNicMac")?)?;
     let guests = draft.interface(snat.mac("privateNicMac")?)?;
-    draft.make_public(&interface);
+    draft.give_role(&interface, "public");
+    draft.give_role(&guests, "guest");
     let source = source(snat, draft, &guests)?;
     let mut value = json!({ "source": source.to_string(), "interface": interface });
     if let Some(address) = snat.address("publicIp")? {
@@ -74,11 +75,11 @@ fn put(snat: Body<'_>, draft: &mut Draft) -> Result<(), Refusal> {
 
 /// The private network: by the private NIC's address and mask, as they are said or as the NIC has them.
 fn source(snat: Body<'_>, draft: &Draft, guests: &str) -> Result<Ipv4Net, Refusal> {
-    let own = draft.own_address(guests);
+    let own = draft.addresses(guests).next();
     let address: Option<Ipv4Addr> = snat.address("privateNicIp")?.or(own.map(|own| own.addr()));
     let net = match (address, snat.text("snatNetmask")) {
         (Some(address), Some(mask)) => Some(with_mask(address, mask)?),
-        (Some(address), None) => own.filter(|own| own.contains(&address)),
+        (Some(address), None) => draft.addresses(guests).find(|own| own.contains(&address)),
         (None, _) => None,
     };
     net.map(|net| net.trunc()).ok_or_else(|| {

@@ -217,46 +217,97 @@ fn an_eip_takes_its_vip_off_the_interface_and_gives_it_back() {
     assert_eq!(router.at(addresses), json!(["198.51.100.5/24"]));
 }
 
-/// The three networks on as many NICs as a management node gives the router.
+/// The masks and categories of NICs, and which of them each of the three networks is on.
+type Merge = (&'static [(u8, &'static str)], [u8; 3]);
+
+/// The three networks on as many NICs as a management node gives the router, with the masks that it gives them, or without:
+/// the commands tell then.
 #[test]
 fn every_merge_of_the_three_networks_boots_and_serves() {
-    let (management, public, private) = (
-        nic(0, "System", "192.168.0.188", "192.168.0.1", false),
-        nic(1, "Public", "198.51.100.5", "198.51.100.1", true),
-        nic(2, "Private", "10.1.1.1", "10.1.1.1", false),
-    );
-    let on_public = nic(1, "Public", "198.51.100.5", "198.51.100.1", true);
-    let private_management = json!({"mac": mac(2).to_string(), "ip": "10.1.1.1", "netmask": "255.255.255.0",
-                                    "category": "Private", "isDefaultRoute": false});
-    let merges = [
-        (json!({"managementNic": management, "additionalNics": [public, private]}), vec!["management"]),
-        (json!({"managementNic": on_public, "additionalNics": [private]}), vec!["management", "public"]),
-        (
-            json!({"managementNic": private_management, "additionalNics": [public]}),
-            vec!["management", "guest"],
-        ),
+    let merges: [Merge; 5] = [
+        (&[(2, "System"), (1, "Public"), (4, "Private")], [0, 1, 2]),
+        (&[(3, "Public"), (4, "Private")], [0, 0, 1]),
+        (&[(2, "System"), (5, "Public")], [0, 1, 1]),
+        (&[(6, "Private"), (1, "Public")], [0, 1, 0]),
+        (&[(7, "Public")], [0, 0, 0]),
     ];
-    for (bootstrap, roles) in merges {
-        let mut router = Router::booted(&bootstrap);
-        let management = bootstrap["managementNic"]["mac"].as_str().unwrap().replace(':', "-");
-        assert_eq!(router.at(&format!("/interfaces/{management}/roles")), json!(roles));
-        router.post("/init", json!({"uuid": "9a01"}));
-        router.post(
-            "/syncsnat",
-            json!({"snats": [{"publicNicMac": mac(1).to_string(), "publicIp": "198.51.100.5",
-                "privateNicMac": mac(2).to_string(), "privateNicIp": "10.1.1.1", "snatNetmask": "255.255.255.0"}]}),
-        );
-        router.post(
-            "/adddhcp",
-            json!({"dhcpEntries": [{"ip": "10.1.1.20", "mac": "fa:aa:00:00:00:20", "vrNicMac": mac(2).to_string(),
-                                    "isDefaultL3Network": true}]}),
-        );
-        router.post("/createvip", vips(&["198.51.100.7"]));
-        router.post("/createportforwarding", json!({"rules": [forward("a", 8022)]}));
-        let layout = router.config.layout();
-        assert_eq!(layout.public().len(), 1, "{bootstrap}");
-        assert!(layout.guest("10.1.1.20".parse().unwrap()).is_some(), "{bootstrap}");
+    for (masks, [management, public, guest]) in merges {
+        for masked in [true, false] {
+            let nics: Vec<Value> = (0..)
+                .zip(masks)
+                .map(|(number, (mask, category))| {
+                    let (net, is_main) = (format!("198.51.{number}"), mask & 1 == 1);
+                    let mut one = nic(number, category, &format!("{net}.5"), &format!("{net}.1"), is_main);
+                    if masked {
+                        one["metaData"] = json!(mask.to_string());
+                    }
+                    one
+                })
+                .collect();
+            let mut router = Router::booted(&json!({"managementNic": nics[0], "additionalNics": nics[1..]}));
+            let wanted = |number: u8| {
+                let of = [(management, "management"), (public, "public"), (guest, "guest")];
+                of.into_iter().filter(|(on, _)| *on == number).map(|(_, role)| role).collect::<Vec<_>>()
+            };
+            let roles = |router: &Router| {
+                let of = |number: u8| router.at(&format!("/interfaces/fa-00-00-00-00-{number:02x}/roles"));
+                (0..).zip(masks).all(|(number, _)| of(number) == json!(wanted(number)))
+            };
+            assert!(!masked || roles(&router), "{masks:?}: {:#}", router.document());
+            let (own, eip) = (format!("198.51.{guest}.5"), format!("198.51.{guest}.21"));
+            router.post("/init", json!({"uuid": "9a01"}));
+            router.post(
+                "/adddhcp",
+                json!({"dhcpEntries": [{"ip": format!("198.51.{guest}.20"), "mac": "fa:aa:00:00:00:20",
+                                        "vrNicMac": mac(guest).to_string(), "isDefaultL3Network": true}]}),
+            );
+            router.post(
+                "/syncsnat",
+                json!({"snats": [{"publicNicMac": mac(public).to_string(), "publicIp": format!("198.51.{public}.5"),
+                    "privateNicMac": mac(guest).to_string(), "privateNicIp": own, "snatNetmask": "255.255.255.0"}]}),
+            );
+            router.post(
+                "/synceip",
+                json!({"eips": [{"vipIp": format!("198.51.{public}.7"), "guestIp": eip,
+                "privateMac": mac(guest).to_string(), "publicMac": mac(public).to_string()}]}),
+            );
+            assert!(roles(&router), "{masks:?}: {:#}", router.document());
+            // What was learnt stays when a NIC is said to be as it was.
+            router.post("/configurenic", json!({ "nics": nics }));
+            assert!(roles(&router), "{masks:?}: {:#}", router.document());
+        }
     }
+}
+
+/// A network joins the management's on its NIC, and each is one of its own; a mask that makes no sense is none.
+#[test]
+fn networks_that_share_a_nic_keep_their_addresses() {
+    let shared = [
+        nic(0, "System", "192.168.0.188", "192.168.0.1", false),
+        nic(0, "Public", "198.51.100.5", "198.51.100.1", true),
+        nic(0, "Private", "10.1.1.1", "10.1.1.1", false),
+    ];
+    let far =
+        json!({"managementNic": shared[0], "additionalNics": shared[1..], "managementNodeIp": "172.20.0.2"});
+    let mut router = Router::booted(&far);
+    let interface = "/interfaces/fa-00-00-00-00-00";
+    let is_whole = |router: &Router| {
+        let addresses = json!(["192.168.0.188/24", "198.51.100.5/24", "10.1.1.1/24"]);
+        assert_eq!(router.at(&format!("{interface}/addresses")), addresses);
+        assert_eq!(router.at(&format!("{interface}/roles")), json!(["management", "public", "guest"]));
+        assert_eq!(router.at(&format!("{interface}/gateway")), "198.51.100.1");
+        assert_eq!(router.at("/routes/zstack-node/via"), "192.168.0.1");
+    };
+    is_whole(&router);
+    router.facts.node = Some("172.20.0.2".parse().unwrap());
+    router.post("/init", json!({"uuid": "9a01"}));
+    router.post("/configurenic", json!({ "nics": shared }));
+    router.post("/configurenic", json!({ "nics": [shared[2]] }));
+    is_whole(&router);
+    let mut odd = nic(1, "Private", "10.1.1.1", "10.1.1.1", false);
+    odd["metaData"] = json!("2");
+    let router = Router::booted(&json!({"managementNic": shared[0], "additionalNics": [odd]}));
+    assert_eq!(router.at("/interfaces/fa-00-00-00-00-01/roles"), json!(["guest"]));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
-use super::body::{Body, with_mask};
+use super::body::{Body, id, set, with_mask};
 use super::command::Reply;
 use super::draft::Draft;
 use super::{Facts, Refusal, nic};
@@ -45,13 +45,16 @@ fn put(vip: Body<'_>, draft: &mut Draft) -> Result<Ipv4Addr, Refusal> {
     if draft.is_own(address) {
         return Ok(address);
     }
-    let near = draft.own_address(&id).filter(|own| own.contains(&address)).map(|own| own.prefix_len());
+    let near = draft.addresses(&id).find(|own| own.contains(&address)).map(|own| own.prefix_len());
     let net = match (near, vip.text("netmask")) {
         (Some(length), _) => Ipv4Net::new(address, length).map_err(|_| wrong(address))?,
         (None, Some(mask)) => with_mask(address, mask)?,
         (None, None) => Ipv4Net::from(address),
     };
-    let value = json!({ "interface": id, "address": net.to_string() });
+    let mut value = json!({ "interface": id, "address": net.to_string() });
+    if let Some(uuid) = vip.text("vipUuid") {
+        set(&mut value, "uuid", self::id(uuid)?);
+    }
     draft.put(&["owner", "zstack", "vips"], &address.to_string(), value);
     Ok(address)
 }

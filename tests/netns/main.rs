@@ -18,6 +18,7 @@
 mod appliance;
 mod balanced;
 mod balancer;
+mod cloudstack;
 mod dhcp;
 mod dns;
 mod kernel;

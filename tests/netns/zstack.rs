@@ -4,5 +4,6 @@
 mod bring_up;
 mod doors;
 mod lives;
+mod merges;
 mod node;
 mod scene;

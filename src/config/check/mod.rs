@@ -28,7 +28,7 @@ use super::edit::Collection;
 use super::fault::{Faults, Pointer, Rule};
 use super::id::Id;
 use super::interface::{Interface, Role};
-use super::layout::Layout;
+use super::layout::{Layout, Zone};
 
 /// What the checks look into.
 #[derive(Debug, Clone, Copy)]
@@ -122,10 +122,11 @@ impl Context<'_> {
         }
     }
 
-    /// Reports a public address that is a guest network's.
+    /// Reports a public address that is a guest network's, unless guests live in the very network of the way out.
     fn public_address(self, address: Ipv4Addr, at: impl Fn() -> Pointer, faults: &mut Faults) {
         let own_and_public = self.layout.owner(address).is_some_and(|(_, zone)| zone.public);
-        if let Some((id, _)) = self.layout.guest(address).filter(|_| !own_and_public) {
+        let alone = |zone: &Zone| !zone.public || !zone.outside.is_some_and(|net| net.contains(&address));
+        if let Some((id, _)) = self.layout.guest(address).filter(|(_, zone)| !own_and_public && alone(zone)) {
             let detail =
                 format!("{address} is in the guest network `{id}`, so it cannot be a public address");
             faults.add(at(), Rule::Overlap, detail);

@@ -21,7 +21,9 @@ pub struct Interface {
     #[deserr(default)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceName>,
-    /// What the interface is for; several roles are merged onto one device.
+    /// What the interface is for; several roles are merged onto one device. Guests are then known by their addresses: in the
+    /// subnets of DHCP networks and of the sources of `snat`; until there are any, in all but that of the gateway and, where
+    /// management is there too, the first of several.
     #[schemars(length(min = 1, max = 3))]
     pub roles: Vec<Role>,
     /// The router's addresses; the first of each subnet is the primary one.

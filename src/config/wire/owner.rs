@@ -53,4 +53,8 @@ pub struct Vip {
     pub interface: Id,
     /// The address with its network.
     pub address: InterfaceAddress,
+    /// Its UUID; metrics name it.
+    #[deserr(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<Id>,
 }

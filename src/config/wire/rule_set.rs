@@ -73,6 +73,11 @@ pub struct RuleSetRule {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub destination_ports: Option<Vec<Ports>>,
+    /// TCP and UDP: the ports of whoever began the connection, as he has them; absent is any.
+    #[deserr(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub source_ports: Option<Vec<Ports>>,
     /// ICMP: the type (RFC 792).
     #[deserr(default)]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -5,6 +5,7 @@
 
 mod balance;
 mod batch;
+mod counters;
 mod dump;
 mod element;
 mod expression;
@@ -19,6 +20,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use self::batch::Batch;
+pub(super) use self::counters::address_traffic;
 use super::KernelError;
 use super::netlink::{NETLINK_NETFILTER, Netlink};
 use crate::plan::facts::{Capabilities, Key, Name, SetKind, TableSeen, Target};

@@ -190,6 +190,10 @@ impl<'a> Builder<'a> {
                 self.transport(SOURCE_PORT, 2);
                 self.equals(port.to_be_bytes().to_vec());
             }
+            Statement::SourcePortIn(set) => {
+                self.transport(SOURCE_PORT, 2);
+                self.push(Operation::Lookup { set: set.as_str(), result: None });
+            }
             Statement::DestinationPortIn(set) => {
                 self.transport(PORT, 2);
                 self.push(Operation::Lookup { set: set.as_str(), result: None });

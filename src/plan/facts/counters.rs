@@ -1,11 +1,13 @@
-//! What the kernel counts by itself: what went through devices, and how many connections it tracks.
+//! What the kernel counts: what went through devices, how many connections it tracks, what went to and from addresses.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::conntrack::Balanced;
+use super::ruleset::Name;
 
 /// What the kernel counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -67,4 +69,66 @@ impl std::ops::AddAssign for BalancedTraffic {
         self.received_bytes = self.received_bytes.saturating_add(other.received_bytes);
         self.sent_bytes = self.sent_bytes.saturating_add(other.sent_bytes);
     }
+}
+
+/// What went to and came from single addresses of the router.
+pub type AddressTraffic = BTreeMap<Ipv4Addr, WaysCounted>;
+
+/// Which way a packet goes that an address is counted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// To the address.
+    In,
+    /// From it.
+    Out,
+}
+
+/// Octets of IP packets, and packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counted {
+    /// Octets.
+    pub bytes: u64,
+    /// Packets.
+    pub packets: u64,
+}
+
+/// What was counted of one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WaysCounted {
+    /// To the address.
+    pub incoming: Counted,
+    /// From it.
+    pub outgoing: Counted,
+}
+
+impl WaysCounted {
+    /// Adds what was counted of one way.
+    pub const fn add(&mut self, way: Way, counted: Counted) {
+        let of = match way {
+            Way::In => &mut self.incoming,
+            Way::Out => &mut self.outgoing,
+        };
+        of.bytes = of.bytes.saturating_add(counted.bytes);
+        of.packets = of.packets.saturating_add(counted.packets);
+    }
+}
+
+const COUNTS_IN: &str = "traffic_in_of_";
+const COUNTS_OUT: &str = "traffic_out_of_";
+
+/// The chain whose rule counts what goes one way of an address.
+#[must_use]
+pub fn counting_chain(way: Way, address: Ipv4Addr) -> Name {
+    match way {
+        Way::In => format!("{COUNTS_IN}{address}"),
+        Way::Out => format!("{COUNTS_OUT}{address}"),
+    }
+    .into()
+}
+
+/// What a chain of this name counts, if it does.
+#[must_use]
+pub fn counted_by(chain: &str) -> Option<(Way, Ipv4Addr)> {
+    let of = |way, prefix| Some((way, chain.strip_prefix(prefix)?.parse().ok()?));
+    of(Way::In, COUNTS_IN).or_else(|| of(Way::Out, COUNTS_OUT))
 }

@@ -20,7 +20,9 @@ use imbl::OrdMap;
 use ipnet::Ipv4Net;
 
 pub use conntrack::{Balanced, ConntrackMatch};
-pub use counters::{BalancedTotals, BalancedTraffic, Connections, Counters, Traffic};
+pub use counters::{
+    AddressTraffic, BalancedTotals, BalancedTraffic, Connections, Counted, Counters, Traffic, Way,
+};
 pub use link::{Device, Link, LinkSettings};
 pub use observed::{Capabilities, ChainSeen, KnownChains, Observed, TableSeen};
 pub use route::{PolicyRule, Route, RouteKey, WayAnswer, WayQuestion};

@@ -33,6 +33,8 @@ pub enum Statement {
     DestinationPort(u16),
     /// `th sport 53`.
     SourcePort(u16),
+    /// `th sport @set` of port ranges.
+    SourcePortIn(Name),
     /// `th dport @set` of port ranges.
     DestinationPortIn(Name),
     /// `icmp type 8`.

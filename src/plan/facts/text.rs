@@ -204,6 +204,7 @@ impl Display for Statement {
             Self::DestinationIn(set) => write!(f, "ip daddr @{set}"),
             Self::DestinationPort(port) => write!(f, "th dport {port}"),
             Self::SourcePort(port) => write!(f, "th sport {port}"),
+            Self::SourcePortIn(set) => write!(f, "th sport @{set}"),
             Self::DestinationPortIn(set) => write!(f, "th dport @{set}"),
             Self::IcmpType(number) => write!(f, "icmp type {number}"),
             Self::IcmpCode(number) => write!(f, "icmp code {number}"),

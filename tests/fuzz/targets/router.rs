@@ -78,7 +78,11 @@ impl Router {
         let handle = start(&folder);
         let (services, reporter) = runtime.block_on(async {
             let services = Arc::new(Services::open(folder.path()).expect("engines"));
-            let kernel = KernelReadings { counters: Counters::default, balanced: Box::new(Default::default) };
+            let kernel = KernelReadings {
+                counters: Counters::default,
+                addresses: || None,
+                balanced: Box::new(Default::default),
+            };
             (services.clone(), Arc::new(Reporter::new(handle.clone(), services, kernel)))
         });
         let first = Change::new(Edit::Replace(document), Author::default());

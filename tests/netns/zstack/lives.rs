@@ -5,10 +5,7 @@ use std::thread;
 use dhcproto::v4::MessageType;
 use serde_json::{Value, json};
 
-use super::node::{Node, UUID};
-use super::scene::{
-    GUEST, PUBLIC, Scene, bootstrap, dhcp, eip, forward, guest_nic, listener, public_nic, vip,
-};
+use super::scene::{GUEST, PUBLIC, Scene, dhcp, eip, forward, listener, vip};
 use crate::appliance::balancing::web::Web;
 use crate::appliance::traffic::Outcome;
 use crate::dhcp::clients::udhcpc;
@@ -16,7 +13,7 @@ use crate::dhcp::wire::{Wire, message};
 use crate::lab::until;
 
 #[test]
-fn an_eip_lives_and_dies() {
+fn an_eip_is_created_and_deleted() {
     let scene = Scene::connected();
     let lab = &scene.lab;
     for station in ["web1", "web2", "internet"] {
@@ -47,7 +44,7 @@ fn an_eip_lives_and_dies() {
 }
 
 #[test]
-fn a_port_forward_lives_and_dies() {
+fn a_port_forward_is_created_and_deleted() {
     let scene = Scene::connected();
     let lab = &scene.lab;
     for port in [80, 8080] {
@@ -128,7 +125,7 @@ fn a_dhcp_entry_lives_and_dies_in_both_generations_of_commands() {
 }
 
 #[test]
-fn a_balancer_is_assigned_to_updated_and_deleted() {
+fn a_balancer_is_created_assigned_to_removed_from_updated_and_deleted() {
     let scene = Scene::connected();
     let lab = &scene.lab;
     let webs = ["web1", "web2"].map(|station| Web::start(lab, station, 8080));
@@ -166,6 +163,14 @@ fn a_balancer_is_assigned_to_updated_and_deleted() {
         all(&["web2"]);
         webs[0].revive(lab);
         all(&["web1", "web2"]);
+        if mode == "http" {
+            let of = |name: &str| {
+                let labels = "ListenerUuid=\"d0000000000000000000000000000001\",NicIpAddress=\"10.1.1.20\",LbUuid=\"b0000000000000000000000000000001\"";
+                scene.node.metric(lab, &format!("zstack_lb_{name}{{{labels}}}"))
+            };
+            assert!(of("hrsp2xx") > 0.0 && of("hrsp5xx") == 0.0);
+            assert!(of("hrspOther") <= of("total_session_num") + of("refused_session_num"));
+        }
         // Without backends it stops; deleted, it is gone, and deleting it again does no harm.
         refresh(listener(1, mode, 100, &[]));
         until("it is stopped", || {
@@ -180,42 +185,101 @@ fn a_balancer_is_assigned_to_updated_and_deleted() {
     }
 }
 
+/// What the management node's dashboards show of a VIP is what the kernel counted of it, to the packet.
 #[test]
-fn rules_in_and_out_are_created_and_deleted() {
+fn packets_and_octets_of_vips_are_counted() {
+    let mut scene = Scene::connected();
+    scene.call("/createvip", json!({"vips": [vip(100), vip(101)]}));
+    scene.call("/createeip", json!({"eip": eip(100, 20)}));
+    let counted = |scene: &Scene, last: usize| {
+        let names = ["in_packages", "in_bytes", "out_packages", "out_bytes"];
+        names.map(|name| {
+            scene.node.metric(&scene.lab, &format!("zstack_vip_{name}{{VipUUID=\"{last:032x}\"}}"))
+        })
+    };
+    assert_eq!(counted(&scene, 100), [0.0; 4]);
+    // To the EIP from outside, and from its guest; one packet each way, of 1,000 octets behind its headers.
+    for (station, to) in [("internet", "198.51.100.100"), ("web1", "192.0.2.53")] {
+        let before = counted(&scene, 100);
+        scene.lab.ok(station, &format!("ping -c 4 -i 0.2 -s 1000 {to}"));
+        let more = [4.0, 4.0 * 1028.0, 4.0, 4.0 * 1028.0];
+        let wanted: Vec<f64> = before.iter().zip(more).map(|(before, more)| before + more).collect();
+        assert_eq!(counted(&scene, 100).to_vec(), wanted, "{station}");
+    }
+    // What the router itself answers for is counted too, and one VIP's packets are not another's.
+    let before = counted(&scene, 100);
+    scene.lab.ok("internet", "ping -c 2 -i 0.2 -s 1000 198.51.100.101");
+    assert_eq!(counted(&scene, 101), [2.0, 2056.0, 2.0, 2056.0]);
+    assert_eq!(counted(&scene, 100), before);
+    // A service that starts anew goes on where the kernel is, and a change elsewhere begins nothing anew.
+    scene.router.kill();
+    scene.router.relaunch();
+    scene.call("/createvip", json!({"vips": [vip(102)]}));
+    assert_eq!(counted(&scene, 100), before);
+    assert_eq!(counted(&scene, 102), [0.0; 4]);
+}
+
+fn rule(number: u32, port: &str, action: &str) -> Value {
+    json!({
+        "action": action, "protocol": "TCP", "destPort": port, "ruleNumber": number, "state": "enable",
+        "enableLog": false, "isDefault": false, "allowStates": "new,established,related"
+    })
+}
+
+/// A rule of a NIC's rule set for what comes in there.
+fn with_rule(mac: &str, rule: Value) -> Value {
+    json!({"ref": {"mac": mac, "forward": "in", "ruleSetInfo": {
+        "name": "set", "actionType": "accept", "enableDefaultLog": false, "rules": [rule]
+    }}})
+}
+
+/// In, from the internet: the EIP's port 8080 is shut.
+#[test]
+fn an_ingress_rule_is_created_and_deleted() {
     let scene = Scene::connected();
     let lab = &scene.lab;
     for port in [80, 8080] {
         lab.serve("web1", port);
-        lab.serve("internet", port);
     }
     scene.call("/createvip", json!({"vips": [vip(100)]}));
     scene.call("/createeip", json!({"eip": eip(100, 20)}));
-    let rule = |number: u32, port: &str, action: &str| {
-        json!({
-            "action": action, "protocol": "TCP", "destPort": port, "ruleNumber": number, "state": "enable",
-            "enableLog": false, "isDefault": false, "allowStates": "new,established,related"
-        })
-    };
-    let rule_set = |mac: &str, forward: &str, rules: Vec<Value>| {
-        json!({"mac": mac, "forward": forward, "ruleSetInfo": {
-            "name": "set", "actionType": "accept", "enableDefaultLog": false, "rules": rules
-        }})
-    };
-    // In, from the internet: the EIP's port 8080 is shut.
-    let ingress = |rules: Vec<Value>| json!({"ref": rule_set(PUBLIC, "in", rules)});
-    scene.call("/fw/create/rule", ingress(vec![rule(1001, "8080", "drop")]));
+    let shut = || with_rule(PUBLIC, rule(1001, "8080", "drop"));
+    scene.call("/fw/create/rule", shut());
     lab.reaches("internet", "198.51.100.100:80", "192.0.2.53");
     lab.connects_in_vain("internet", "198.51.100.100:8080");
-    scene.call("/fw/delete/rule", ingress(vec![rule(1001, "8080", "drop")]));
-    lab.reaches("internet", "198.51.100.100:8080", "192.0.2.53");
-    scene.call("/fw/delete/rule", ingress(vec![rule(1001, "8080", "drop")]));
-    // Out, from the guests: port 8080 of the internet is shut.
-    let egress = |rules: Vec<Value>| json!({"ref": rule_set(GUEST, "in", rules)});
-    scene.call("/fw/create/rule", egress(vec![rule(2001, "8080", "reject")]));
+    for _ in 0..2 {
+        scene.call("/fw/delete/rule", shut());
+        lab.reaches("internet", "198.51.100.100:8080", "192.0.2.53");
+    }
+    // By where it comes from: a rule for source ports is one for clients, and says nothing of others.
+    let mut from = rule(1002, "8080", "drop");
+    from["sourcePort"] = json!("40000-40009,40020");
+    scene.call("/fw/create/rule", with_rule(PUBLIC, from));
+    let connects = |port: u16| {
+        lab.run("internet", &format!("timeout 2 nc -N -p {port} 198.51.100.100 8080"))
+            .stdout
+            .contains("192.0.2.53")
+    };
+    assert!(!connects(40005) && !connects(40020));
+    assert!(connects(40010) && connects(40021));
+}
+
+/// Out, from the guests: port 8080 of the internet is shut.
+#[test]
+fn an_egress_rule_is_created_and_deleted() {
+    let scene = Scene::connected();
+    let lab = &scene.lab;
+    for port in [80, 8080] {
+        lab.serve("internet", port);
+    }
+    let shut = || with_rule(GUEST, rule(2001, "8080", "reject"));
+    scene.call("/fw/create/rule", shut());
     lab.reaches("client", "192.0.2.53:80", "198.51.100.5");
     assert_eq!(lab.tcp("client", "192.0.2.53:8080"), Outcome::Refused);
-    scene.call("/fw/delete/rule", egress(vec![rule(2001, "8080", "reject")]));
-    lab.reaches("client", "192.0.2.53:8080", "198.51.100.5");
+    for _ in 0..2 {
+        scene.call("/fw/delete/rule", shut());
+        lab.reaches("client", "192.0.2.53:8080", "198.51.100.5");
+    }
 }
 
 /// A reconnect states everything anew: what the management node does not list any more is gone, what moved has moved.
@@ -248,52 +312,6 @@ fn a_reconnect_applies_everything_again() {
         document["dhcp"].as_object().unwrap().values().map(|one| &one["hosts"]).collect();
     assert!(hosts.len() == 1 && hosts[0].as_object().unwrap().len() == 1, "{hosts:?}");
     assert_eq!(document["port_forwards"], Value::Null);
-}
-
-/// The management network is also the way out, or also the guests': the management node stands there then.
-#[test]
-fn networks_are_merged_in_every_way_that_zstack_knows() {
-    let mut over_public = bootstrap();
-    over_public["managementNic"] = public_nic();
-    over_public["additionalNics"] = json!([guest_nic()]);
-    over_public["managementNodeIp"] = json!("198.51.100.9");
-    over_public["managementNodeCidr"] = json!("198.51.100.0/24");
-    let mut over_guest = bootstrap();
-    over_guest["managementNic"] = guest_nic();
-    over_guest["additionalNics"] = json!([public_nic()]);
-    over_guest["managementNodeIp"] = json!("10.1.1.50");
-    over_guest["managementNodeCidr"] = json!("10.1.1.0/24");
-    let ways = [
-        (over_public, "neighbour", "198.51.100.9", "198.51.100.5"),
-        (over_guest, "client", "10.1.1.50", "10.1.1.1"),
-    ];
-    for (told, station, address, router_address) in ways {
-        let (router, lab) = Scene::machine(&told);
-        let node = Node::at(&lab, station, address, router_address);
-        let scene = Scene { router, node, lab };
-        scene.connect();
-        let lab = &scene.lab;
-        for (station, port) in [("web1", 80), ("internet", 80)] {
-            lab.serve(station, port);
-        }
-        scene.call("/adddhcp", json!({"rebuild": true, "dhcpEntries": [dhcp(99)]}));
-        scene.call("/createvip", json!({"syncVip": true, "vips": [vip(100), vip(101)], "nicIps": []}));
-        scene.call("/syncportforwarding", json!({"rules": [forward(1, (101, 8000), (20, 80))]}));
-        scene.call("/synceip", json!({"eips": [eip(100, 20)]}));
-        lab.reaches("internet", "198.51.100.100:80", "192.0.2.53");
-        lab.reaches("internet", "198.51.100.101:8000", "192.0.2.53");
-        lab.reaches("web1", "192.0.2.53:80", "198.51.100.100");
-        lab.reaches("web2", "192.0.2.53:80", "198.51.100.5");
-        let wire = Wire::client(lab, "web2");
-        let offer = wire.ask(&message(MessageType::Discover, 99, 99));
-        assert_eq!(offer.address().octets(), [10, 1, 1, 99]);
-        drop(wire);
-        // Whoever comes from farther away than the management network is not heard.
-        lab.connects_in_vain("internet", "198.51.100.5:7270");
-        let said = lab.run("internet", "curl -s -m 5 http://198.51.100.5:7272/echo");
-        assert!(!said.success && said.stdout.is_empty(), "{station}: {said:?}");
-        assert_eq!(scene.node.ping(lab)["uuid"], UUID);
-    }
 }
 
 /// Clients of all kinds at once do not disturb each other: what one thread does to its EIP, another's does not feel.

@@ -81,7 +81,7 @@ pub(crate) fn bootstrap() -> Value {
         "applianceVmSubType": "VirtualRouter",
         "managementNic": {
             "ip": "192.168.0.188", "netmask": "255.255.255.0", "gateway": "192.168.0.1", "mac": MANAGEMENT,
-            "deviceName": "eth0", "metaData": "4", "isDefaultRoute": false, "category": "System",
+            "deviceName": "eth0", "metaData": "2", "isDefaultRoute": false, "category": "System",
             "l2type": "L2NoVlanNetwork", "physicalInterface": "eth0", "mtu": 1500
         },
         "additionalNics": [public_nic(), guest_nic()],
@@ -102,7 +102,7 @@ pub(crate) fn public_nic() -> Value {
 pub(crate) fn guest_nic() -> Value {
     json!({
         "ip": "10.1.1.1", "netmask": "255.255.255.0", "gateway": "10.1.1.1", "mac": GUEST,
-        "deviceName": "eth2", "metaData": "2", "isDefaultRoute": false, "category": "Private",
+        "deviceName": "eth2", "metaData": "4", "isDefaultRoute": false, "category": "Private",
         "l2type": "L2VlanNetwork", "physicalInterface": "eth2", "mtu": 1500, "firewallDefaultAction": "accept",
         "state": "enable"
     })
