@@ -10,3 +10,13 @@ pub mod http {
 pub mod dns {
     pub use crate::dns::fuzzing::{forwarded, respond};
 }
+
+/// What a machine is started with.
+pub mod boot_credential {
+    pub use crate::daemon::first::first_boot;
+}
+
+/// What comes by the virtio-serial port.
+pub mod virtio_serial {
+    pub use crate::zstack::vport::configure;
+}

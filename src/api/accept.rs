@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 
 use super::stream::Taken;
+use super::unread::Explained;
 
 /// How many connections of a port are served at once; more wait to be accepted.
 const CONNECTIONS: usize = 256;
@@ -86,7 +87,10 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_header_size(HEAD_LIMIT)
-        .serve_connection(TokioIo::new(Taken::new(stream, ANSWER_TIMEOUT)), service);
+        .serve_connection(
+            TokioIo::new(Explained::new(Taken::new(stream, ANSWER_TIMEOUT), HEAD_LIMIT)),
+            service,
+        );
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::problem::Problem;
-use super::{BODY_LIMIT, Caller, Context};
+use super::{Caller, Context};
 use crate::config::{json, owner};
 use crate::reconcile::{Answer, Change, Confirmed, Difference, Edit};
 use crate::store::generations::Number;
@@ -76,7 +76,7 @@ pub(super) async fn replace(
     confirm: Confirm,
     body: Body,
 ) -> Result<Response, Problem> {
-    let edit = Edit::Replace(read(body)?);
+    let edit = Edit::Replace(read(&context, body)?);
     change(&context, caller, &headers, confirm, edit).await
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn patch(
     confirm: Confirm,
     body: Body,
 ) -> Result<Response, Problem> {
-    let edit = Edit::Patch(read(body)?);
+    let edit = Edit::Patch(read(&context, body)?);
     change(&context, caller, &headers, confirm, edit).await
 }
 
@@ -100,8 +100,8 @@ pub(super) async fn rollback(
     confirm: Confirm,
     body: Body,
 ) -> Result<Response, Problem> {
-    let request: RollbackRequest =
-        serde_json::from_value(read(body)?).map_err(|error| Problem::bad_request(error.to_string()))?;
+    let request: RollbackRequest = serde_json::from_value(read(&context, body)?)
+        .map_err(|error| Problem::bad_request(error.to_string()))?;
     change(&context, caller, &headers, confirm, Edit::Rollback(request.generation)).await
 }
 
@@ -113,7 +113,8 @@ pub(super) async fn confirm(
 ) -> Result<Json<Confirmed>, Problem> {
     let request = match &body {
         Ok(body) if body.is_empty() => ConfirmRequest::default(),
-        _ => serde_json::from_value(read(body)?).map_err(|error| Problem::bad_request(error.to_string()))?,
+        _ => serde_json::from_value(read(&context, body)?)
+            .map_err(|error| Problem::bad_request(error.to_string()))?,
     };
     Ok(Json(context.handle.confirm(request.generation, caller.author).await?))
 }
@@ -124,7 +125,7 @@ pub(super) async fn plan(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Answer>, Problem> {
-    let value = read(body)?;
+    let value = read(&context, body)?;
     let is_patch = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let edit = match is_patch.is_some_and(|kind| kind.starts_with("application/merge-patch+json")) {
         true => Edit::Patch(value),
@@ -209,9 +210,9 @@ fn refuse_owned(context: &Context, edit: &Edit) -> Result<(), Problem> {
 }
 
 /// The body as JSON without a member that stands twice.
-pub(super) fn read(body: Result<Bytes, BytesRejection>) -> Result<Value, Problem> {
+pub(super) fn read(context: &Context, body: Result<Bytes, BytesRejection>) -> Result<Value, Problem> {
     let body = body.map_err(|error| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(BODY_LIMIT),
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(context.door.body_limit()),
         _ => Problem::bad_request(error.body_text()),
     })?;
     Ok(json::parse(&body)?)

@@ -10,16 +10,16 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use axum::extract::{Request, State};
-use axum::http::{Method, header};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::BODY_LIMIT;
 use super::access::tls::Tls;
 use super::access::{Access, Caller, Peer, Refusal, Settings, Source};
+use super::bodies::{self, Bodies};
 use super::problem::Problem;
 use super::throttle::{Buckets, Rate};
 use crate::clock;
@@ -30,12 +30,8 @@ pub(super) const CONNECTIONS_OF_SOURCE: usize = 64;
 const REQUESTS: usize = 64;
 /// How long a request waits for its turn.
 const TURN: Duration = Duration::from_secs(5);
-/// How many octets of bodies are held at once: two of the largest.
-const BODIES: usize = 2 * BODY_LIMIT;
 /// A body of so many octets leaves memory behind that is worth returning.
 const GREAT: usize = 4 << 20;
-/// What bodies are counted in.
-const UNIT: usize = 1 << 10;
 /// How often one caller may send a document, a patch or a question about one.
 const CHANGES: Rate = Rate { burst: 5000, per_second: 200 };
 /// How many callers are told apart by how often they do.
@@ -92,7 +88,7 @@ pub struct Door {
     tls: ArcSwapOption<Tls>,
     connections: Mutex<HashMap<Source, usize>>,
     requests: Semaphore,
-    bodies: Arc<Semaphore>,
+    bodies: Bodies,
     changes: Mutex<Buckets<String>>,
     counts: [AtomicU64; Reason::ALL.len()],
     relief: fn(),
@@ -113,7 +109,7 @@ impl Door {
             tls: ArcSwapOption::from_pointee(tls),
             connections: Mutex::default(),
             requests: Semaphore::new(REQUESTS),
-            bodies: Arc::new(Semaphore::new(BODIES / UNIT)),
+            bodies: Bodies::default(),
             changes: Mutex::new(Buckets::new(CHANGES, CHANGING_CALLERS)),
             counts: Default::default(),
             relief: || {},
@@ -165,25 +161,29 @@ impl Door {
         Some(Place { door: self.clone(), source })
     }
 
+    /// The same door on a machine with so many octets of memory: bodies are to fit it.
+    #[must_use]
+    pub fn with_memory(self, memory: u64) -> Self {
+        Self { bodies: Bodies::within(memory), ..self }
+    }
+
+    /// How many octets a body has at most.
+    pub(super) const fn body_limit(&self) -> usize {
+        self.bodies.one()
+    }
+
     /// A share of what bodies may take together.
     fn body(&self, request: &Request) -> Result<Option<OwnedSemaphorePermit>, Problem> {
         if !has_document(request.method()) {
             return Ok(None);
         }
-        // Who does not say how long it is may send as much as anybody.
-        let said = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-        let octets = said.and_then(|length| length.parse().ok()).unwrap_or(BODY_LIMIT).min(BODY_LIMIT);
-        let units = u32::try_from(octets.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        match self.bodies.clone().try_acquire_many_owned(units) {
-            Ok(permit) => Ok(Some(permit)),
-            Err(_) => {
-                self.count(Reason::Bodies);
-                let detail = format!(
-                    "the bodies that are being worked on have {BODIES} octets together, as many as may be"
-                );
-                Err(Problem::busy(detail))
-            }
-        }
+        self.bodies.admit(request).map(Some).map_err(|bodies::Full| {
+            self.count(Reason::Bodies);
+            let all = self.bodies.all();
+            let detail =
+                format!("the bodies that are being worked on have {all} octets together, as many as may be");
+            Problem::busy(detail)
+        })
     }
 
     /// Whether a caller may send one more document.
@@ -278,7 +278,7 @@ pub(super) async fn admit(State(door): State<Arc<Door>>, request: Request, next:
         // What it holds is held until the answer is there: until then the document is, in one form or another.
         Ok(share) => {
             let answer = next.run(request).await;
-            if share.as_ref().is_some_and(|share| share.num_permits() * UNIT >= GREAT) {
+            if share.as_ref().is_some_and(|share| bodies::octets(share) >= GREAT) {
                 tokio::task::spawn_blocking(door.relief);
             }
             answer
@@ -316,30 +316,6 @@ mod tests {
         for (index, (reason, _)) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
         }
-    }
-
-    fn posted(length: Option<usize>) -> Request {
-        let request = Request::post("/v1/config");
-        let request = match length {
-            Some(length) => request.header("content-length", length.to_string()),
-            None => request,
-        };
-        request.body(Body::empty()).unwrap()
-    }
-
-    #[test]
-    fn bodies_share_what_there_is() {
-        let door = Door::default();
-        let first = door.body(&posted(None)).unwrap();
-        let second = door.body(&posted(Some(BODY_LIMIT - 4096))).unwrap();
-        let third = door.body(&posted(Some(4096))).unwrap();
-        assert_eq!(door.body(&posted(Some(1))).unwrap_err().status, 503);
-        assert!(door.body(&posted(Some(0))).is_ok());
-        assert!(door.body(&Request::get("/").body(Body::empty()).unwrap()).unwrap().is_none());
-        drop((first, third));
-        // What is longer than may be is refused where it is read.
-        assert!(door.body(&posted(Some(usize::MAX))).is_ok());
-        drop(second);
     }
 
     #[tokio::test(start_paused = true)]

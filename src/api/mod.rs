@@ -7,6 +7,7 @@
 pub(crate) mod accept;
 pub mod access;
 mod balancers;
+pub(crate) mod bodies;
 mod chunks;
 mod config;
 mod docs;
@@ -20,6 +21,7 @@ mod status;
 pub(crate) mod stream;
 mod throttle;
 mod trace;
+mod unread;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,8 +43,6 @@ use crate::engines::Services;
 use crate::reconcile::Handle;
 use crate::status::Reporter;
 
-/// The largest body, in octets: a configuration of a hundred thousand objects fits.
-pub const BODY_LIMIT: usize = 64 << 20;
 /// How long a request may take, from its head to its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -85,7 +85,7 @@ pub fn router(context: Context) -> Router {
             Problem::not_found(format!("nothing is at {}", request.uri().path()))
         })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(DefaultBodyLimit::max(door.body_limit()))
         .layer(middleware::from_fn_with_state(door.clone(), door::admit))
         .layer(middleware::from_fn_with_state(door, door::authenticate))
         .layer(middleware::from_fn(with_deadline))

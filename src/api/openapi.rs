@@ -163,25 +163,23 @@ fn history(schemas: &mut Schemas) -> Vec<(&'static str, Value)> {
     let generations = schemas.reference::<GenerationList>();
     let difference = schemas.reference::<Difference>();
     vec![
-        (
+        reads(
             "/v1/generations",
-            json!({
-                "get": {"operationId": "generations", "summary": "The generations that are remembered.",
-                        "responses": answers("Oldest first.", &generations)}
-            }),
+            ("generations", "The generations that are remembered."),
+            &[],
+            answers("Oldest first.", &generations),
         ),
-        (
+        reads(
             "/v1/generations/{generation}/diff",
-            json!({
-                "get": {"operationId": "difference", "summary": "What a generation changed, or what differs between two.",
-                        "parameters": [{"name": "generation", "in": "path", "required": true,
-                                        "schema": {"type": "integer", "minimum": 0},
-                                        "description": "The generation; 0, with `to` alone, is the router with nothing configured."},
-                                       {"name": "to", "in": "query", "schema": {"type": "integer", "minimum": 0},
-                                        "description": "What differs between the generation and this one; without it, \
-                                                        between the generation and the one before it."}],
-                        "responses": answers("Every object that differs, before and after.", &difference)}
-            }),
+            ("difference", "What a generation changed, or what differs between two."),
+            &[
+                json!({"name": "generation", "in": "path", "required": true, "schema": {"type": "integer", "minimum": 0},
+                       "description": "The generation; 0, with `to` alone, is the router with nothing configured."}),
+                json!({"name": "to", "in": "query", "schema": {"type": "integer", "minimum": 0},
+                       "description": "What differs between the generation and this one; without it, between the generation \
+                                       and the one before it."}),
+            ],
+            answers("Every object that differs, before and after.", &difference),
         ),
     ]
 }
@@ -206,70 +204,76 @@ fn views(schemas: &mut Schemas) -> Vec<(&'static str, Value)> {
                          "responses": answers("Verdict, decisions in order, translation, route, and differences.", &trace)}
             }),
         ),
-        (
+        reads(
             "/v1/status",
-            json!({
-                "get": {"operationId": "status", "summary": "How each interface and service does, since when, and why not.",
-                        "responses": answers("The status of this moment.", &status)}
-            }),
+            ("status", "How each interface and service does, since when, and why not."),
+            &[],
+            answers("The status of this moment.", &status),
         ),
-        (
+        reads(
             "/v1/leases",
-            json!({
-                "get": {"operationId": "leases", "summary": "The DHCP leases and quarantined addresses that count now.",
-                        "parameters": [{"name": "network", "in": "query", "schema": {"type": "string"},
-                                        "description": "The DHCP network; all of them where absent."}],
-                        "responses": answers("By address.", &leases)}
-            }),
+            ("leases", "The DHCP leases and quarantined addresses that count now."),
+            &[json!({"name": "network", "in": "query", "schema": {"type": "string"},
+                     "description": "The DHCP network; all of them where absent."})],
+            answers("By address.", &leases),
         ),
-        (
+        reads(
             "/v1/balancers",
-            json!({
-                "get": {"operationId": "balancers", "summary": "What every balancer counts and knows, and the certificates.",
-                        "responses": answers("By id.", &statistics)}
-            }),
+            ("balancers", "What every balancer counts and knows, and the certificates."),
+            &[],
+            answers("By id.", &statistics),
         ),
-        (
+        reads(
             "/v1/balancers/{id}",
-            json!({
-                "get": {"operationId": "balancer", "summary": "What one balancer counts and knows.",
-                        "parameters": [{"name": "id", "in": "path", "required": true, "schema": {"type": "string"},
-                                        "description": "Its id in the configuration."}],
-                        "responses": answers("The balancer.", &balancer)}
-            }),
+            ("balancer", "What one balancer counts and knows."),
+            &[json!({"name": "id", "in": "path", "required": true, "schema": {"type": "string"},
+                     "description": "Its id in the configuration."})],
+            answers("The balancer.", &balancer),
         ),
-        (
+        reads(
             "/",
-            json!({
-                "get": {"operationId": "page", "summary": "A page for browsers that shows the balancers and refreshes itself.",
-                        "responses": {"200": {"description": "One document; it loads nothing but this API.",
-                                              "content": {"text/html": {"schema": {"type": "string"}}}}}}
-            }),
+            ("page", "A page for browsers that shows the balancers and refreshes itself."),
+            &[],
+            text("text/html", "One document; it loads nothing but this API."),
         ),
-        (
+        reads(
             "/docs",
-            json!({
-                "get": {"operationId": "docs", "summary": "This description as a page for browsers.",
-                        "responses": {"200": {"description": "One document; it loads nothing but /openapi.json.",
-                                              "content": {"text/html": {"schema": {"type": "string"}}}}}}
-            }),
+            ("docs", "This description as a page for browsers."),
+            &[],
+            text("text/html", "One document; it loads nothing but /openapi.json."),
         ),
-        (
+        reads(
             "/metrics",
-            json!({
-                "get": {"operationId": "metrics", "summary": "The status as metrics.",
-                        "responses": {"200": {"description": "OpenMetrics 1.0, as Prometheus reads it.",
-                                              "content": {"application/openmetrics-text": {"schema": {"type": "string"}}}}}}
-            }),
+            ("metrics", "The status as metrics."),
+            &[],
+            text("application/openmetrics-text", "OpenMetrics 1.0, as Prometheus reads it."),
         ),
-        (
+        reads(
             "/openapi.json",
-            json!({
-                "get": {"operationId": "openapi", "summary": "This description.",
-                        "responses": answers("OpenAPI 3.1.", &json!({"type": "object"}))}
-            }),
+            ("openapi", "This description."),
+            &[],
+            answers("OpenAPI 3.1.", &json!({"type": "object"})),
         ),
     ]
+}
+
+/// A path that is only ever read: its operation by id and summary, its parameters, and what it answers.
+fn reads(
+    path: &'static str,
+    (id, summary): (&str, &str),
+    parameters: &[Value],
+    responses: Value,
+) -> (&'static str, Value) {
+    let mut operation = json!({"operationId": id, "summary": summary, "responses": responses});
+    if !parameters.is_empty() {
+        operation = with(operation, "parameters", parameters.into());
+    }
+    (path, json!({"get": operation}))
+}
+
+/// A text that is answered when all is well.
+fn text(kind: &str, description: &str) -> Value {
+    json!({"200": {"description": description, "content": {kind: {"schema": {"type": "string"}}}}})
 }
 
 /// Collects the schemas that are referred to.
@@ -304,6 +308,11 @@ fn bound(schemas: &mut Map<String, Value>) {
         ("Dns", "records", "/dns/records"),
         ("Dns", "conditional_forwarders", "/dns/conditional_forwarders"),
         ("Firewall", "rules", "/firewall/rules"),
+        ("Firewall", "rule_sets", "/firewall/rule_sets"),
+        ("RuleSet", "rules", "/firewall/rule_sets/ID/rules"),
+        ("LoadBalancer", "pools", "/load_balancers/ID/pools"),
+        ("LoadBalancer", "rules", "/load_balancers/ID/rules"),
+        ("Pool", "backends", "/load_balancers/ID/pools/ID/backends"),
     ];
     let mut say = |schema: &str, member: &str, place: &str| {
         let members = schemas.get_mut(schema).and_then(|schema| schema.get_mut("properties"));

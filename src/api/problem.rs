@@ -95,7 +95,7 @@ impl Problem {
 
     /// The request is larger than anybody needs.
     pub(super) fn too_large(limit: usize) -> Self {
-        let detail = format!("a body is at most {limit} octets");
+        let detail = format!("a body is at most {limit} octets on this machine");
         let kind = "urn:vrouter:problem:too-large";
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, kind, "The request is too large", detail)
     }

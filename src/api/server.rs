@@ -18,6 +18,7 @@ use super::problem::Problem;
 
 /// How long TLS may take until it is agreed on.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Where the API is listened for.
 #[derive(Debug)]
 pub enum Listener {
@@ -215,7 +216,16 @@ mod tests {
         for head in [format!("x: {}\r\n", "y".repeat(HEAD_LIMIT)), "x: y\r\n".repeat(101)] {
             let (answer, _) = said(&format!("POST /length HTTP/1.1\r\nHost: a\r\n{head}\r\n")).await;
             assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains("content-type: application/problem+json"), "{head}");
+            assert!(body.contains("a request's head is at most 65536 octets, and 100 fields"), "{body}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_request_is_told_so() {
+        let (answer, _) = said("NOT HTTP\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"status\":400"), "{answer}");
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ pub(super) async fn trace(
     State(context): State<Context>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Trace>, Problem> {
-    let value = read(body).map_err(Problem::of_question)?;
+    let value = read(&context, body).map_err(Problem::of_question)?;
     let question = Question::read(value).map_err(|faults| Problem::from(faults).of_question())?;
     Ok(Json(context.handle.trace(question).await?))
 }

@@ -6,7 +6,8 @@
 
 use super::document::Parts;
 use super::fault::{Faults, Pointer, Rule};
-use super::load_balancer::LoadBalancer;
+use super::load_balancer::{LoadBalancer, MAX_RULES};
+use super::pool::MAX_BACKENDS;
 
 /// How deep values stand in values; the deepest that means anything is half of it.
 pub const MAX_DEPTH: usize = 32;
@@ -34,15 +35,24 @@ pub const MAX_NETWORKS: usize = 1000;
 pub const MAX_BALANCERS: usize = 5000;
 /// How many source translations there are.
 pub const MAX_SNAT: usize = 10_000;
+/// How many rule sets there are: each interface has some for each way by it.
+pub const MAX_RULE_SETS: usize = 1000;
+/// How many rules a rule set has.
+pub const MAX_RULES_OF_SET: usize = 10_000;
 /// How many pools a load balancer has.
 pub const MAX_POOLS: usize = 256;
 
-/// How many objects the collection at this place of the document has at most, such as `/eips`.
+/// How many objects the collection at this place of the document has at most, such as `/eips`; `ID` stands for any id.
 #[must_use]
 pub fn most(place: &str) -> usize {
     match place {
         "/interfaces" => MAX_INTERFACES,
         "/dhcp" | "/dns/conditional_forwarders" => MAX_NETWORKS,
+        "/firewall/rule_sets" => MAX_RULE_SETS,
+        "/firewall/rule_sets/ID/rules" => MAX_RULES_OF_SET,
+        "/load_balancers/ID/pools" => MAX_POOLS,
+        "/load_balancers/ID/rules" => MAX_RULES,
+        "/load_balancers/ID/pools/ID/backends" => MAX_BACKENDS,
         "/snat" => MAX_SNAT,
         "/load_balancers" | "/certificates" => MAX_BALANCERS,
         _ => MAX_OF_COLLECTION,
@@ -63,20 +73,34 @@ pub(super) fn check_collection(count: usize, at: &Pointer, faults: &mut Faults) 
     count <= most
 }
 
-/// Reports a configuration that has too many objects in all, or too many backends. `before` is one that has not.
-pub(super) fn check_total(before: &Parts, parts: &Parts, faults: &mut Faults) {
-    let hosts: usize = parts.dhcp.values().map(|network| network.hosts.len()).sum();
-    let records = parts.dns.as_ref().map_or(0, |dns| dns.records.len());
-    let total = [
+/// Reports a rule set at this place that has too many rules.
+pub(super) fn check_rules_of_set(count: usize, at: &Pointer, faults: &mut Faults) {
+    if count > MAX_RULES_OF_SET {
+        let detail = format!("{count} rules are more than the {MAX_RULES_OF_SET} of a rule set");
+        faults.add(at.key("rules"), Rule::OutOfRange, detail);
+    }
+}
+
+/// How many objects a configuration has in all, balancers left out, of which the backends are counted.
+fn total(parts: &Parts) -> usize {
+    [
         parts.routes.len(),
         parts.snat.len(),
         parts.eips.len(),
         parts.port_forwards.len(),
+        parts.qos.len(),
         parts.firewall.rules.len(),
-        hosts,
-        records,
-    ];
-    let total: usize = total.iter().sum();
+        parts.firewall.rule_sets.values().map(|set| set.rules.len()).sum(),
+        parts.dhcp.values().map(|network| network.hosts.len()).sum(),
+        parts.dns.as_ref().map_or(0, |dns| dns.records.len()),
+    ]
+    .iter()
+    .sum()
+}
+
+/// Reports a configuration that has too many objects in all, or too many backends. `before` is one that has not.
+pub(super) fn check_total(before: &Parts, parts: &Parts, faults: &mut Faults) {
+    let total = total(parts);
     if total > MAX_OBJECTS {
         let detail = format!("{total} objects are more than the {MAX_OBJECTS} of a router");
         faults.add(Pointer::root(), Rule::OutOfRange, detail);
@@ -122,7 +146,9 @@ mod tests {
             ("/snat", 10_000),
             ("/eips", 100_000),
             ("/port_forwards", 100_000),
+            ("/qos", 100_000),
             ("/firewall/rules", 100_000),
+            ("/firewall/rule_sets", 1000),
             ("/certificates", 5000),
             ("/load_balancers", 5000),
         ] {
@@ -149,6 +175,37 @@ mod tests {
         let refused = config.patch(json!({"interfaces": {"one-more": interface(999)}})).unwrap_err();
         assert_eq!(refused.to_string(), "/interfaces: 257 objects are more than the 256 of `interfaces`");
         assert!(config.patch(json!({"interfaces": {"o0": null, "one-more": interface(999)}})).is_ok());
+    }
+
+    #[test]
+    fn a_rule_set_has_so_many_rules() {
+        let set = |count: usize| json!({"interface": "guest", "passage": "in", "rules": collection(count, |number| json!({"priority": number, "action": "drop"}))});
+        let document = |count: usize| {
+            json!({"version": 1, "firewall": {"rule_sets": {"s": set(count)}}, "interfaces":
+                {"guest": {"device": "eth0", "roles": ["guest"], "addresses": ["10.1.1.1/24"]}}})
+        };
+        assert!(Config::default().replace(document(MAX_RULES_OF_SET)).is_ok());
+        let expected = "10001 rules are more than the 10000 of a rule set";
+        assert_eq!(
+            faults(document(MAX_RULES_OF_SET + 1)),
+            [("/firewall/rule_sets/s/rules".to_owned(), expected.to_owned())]
+        );
+    }
+
+    /// Each kind counts: whatever the last object is, it is one too many.
+    #[test]
+    fn objects_of_every_kind_are_counted_together() {
+        let empty = Config::default().replace(json!({"version": 1})).unwrap();
+        let before = &empty.parts;
+        let route = |number: usize| json!({"destination": format!("10.{}.{}.0/24", number / 256, number % 256), "via": "10.1.1.2"});
+        let document = json!({"version": 1, "routes": collection(10, route),
+            "qos": collection(10, |number| json!({"address": format!("198.51.100.{}", number + 1), "ingress_bits_per_second": 8000})),
+            "interfaces": {"guest": {"device": "eth0", "roles": ["guest"], "addresses": ["10.1.1.1/24"]},
+                           "public": {"device": "eth1", "roles": ["public"], "addresses": ["198.51.100.250/24"]}},
+            "firewall": {"rule_sets": {"s": {"interface": "guest", "passage": "in",
+                "rules": collection(10, |number| json!({"priority": number, "action": "drop"}))}}}});
+        let config = Config::default().replace(document).unwrap();
+        assert_eq!(total(&config.parts) - total(before), 30);
     }
 
     #[test]

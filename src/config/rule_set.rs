@@ -6,6 +6,7 @@ use super::edit::FlatNoun;
 use super::fault::{Faults, Pointer};
 use super::firewall::{Direction, FirewallRule};
 use super::id::Id;
+use super::limits::check_rules_of_set;
 use super::wire;
 pub use super::wire::{Passage, RuleSetRule};
 
@@ -37,6 +38,12 @@ impl FlatNoun for RuleSet {
     type Wire = wire::RuleSet;
 
     fn read(wire: wire::RuleSet, at: &Pointer, faults: &mut Faults) -> Option<Self> {
+        let mut own = Faults::default();
+        check_rules_of_set(wire.rules.len(), at, &mut own);
+        if !own.is_empty() {
+            faults.merge(own);
+            return None;
+        }
         let mut in_order = Vec::new();
         let mut valid = true;
         for (id, rule) in &wire.rules {

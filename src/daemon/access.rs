@@ -114,7 +114,11 @@ impl AccessOptions {
             writers: BTreeSet::from([0, Uid::effective().as_raw()]),
             readers: self.socket_reader_uid.iter().copied().collect(),
         };
-        Ok(Arc::new(Door::new(Access::new(settings), tls).with_relief(memory::give_back)))
+        Ok(Arc::new(
+            Door::new(Access::new(settings), tls)
+                .with_relief(memory::give_back)
+                .with_memory(memory::octets()),
+        ))
     }
 
     /// Reads tokens and certificates again. What cannot be read leaves those that there are.

@@ -11,8 +11,13 @@ const MOST: u32 = 4_194_304;
 
 /// How many connections the kernel is told to track at most.
 pub(super) fn connections() -> u32 {
+    of(octets())
+}
+
+/// The memory of the machine in octets; none where it does not tell.
+pub(super) fn octets() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    of(total(&text).unwrap_or_default())
+    total(&text).unwrap_or_default()
 }
 
 /// Returns memory to the system that was freed and is kept for later. A document of 30,000 objects takes twice the memory

@@ -4,6 +4,7 @@
 //! leaves the kernel as it is: what was being forwarded is forwarded on. Called by `bin/vrouterd.rs`.
 
 mod access;
+pub(crate) mod first;
 pub mod log;
 mod memory;
 pub mod process;
@@ -25,16 +26,17 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 pub use self::access::{AccessError, AccessOptions};
+use self::first::first_boot;
 use self::supervisor::ServiceManager;
 use self::traffic::KernelCounts;
 use crate::api::{self, Listener};
-use crate::config::{Faults, json};
+use crate::config::Faults;
 use crate::engines::Services;
 use crate::kernel::{self, Events, FirewallLog, KernelError, Linux};
 use crate::plan::facts::{AddressTraffic, Counters};
-use crate::reconcile::{Change, Edit, Handle, Loop, Surroundings};
+use crate::reconcile::{Handle, Loop, Surroundings};
 use crate::status::{KernelReadings, Reporter};
-use crate::store::{Author, Generations, StateLock, StoreError};
+use crate::store::{Generations, StateLock, StoreError};
 use crate::zstack;
 
 /// How long requests that are being answered are given when the service ends.
@@ -111,7 +113,10 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let ports = ports.filter(|address| !address.ip().is_loopback()).map(SocketAddr::port).collect();
     let (handle, mut ended) = start_loop(store, &services, ports).await?;
     if let Some(first) = options.first.filter(|_| !remembers) {
-        first_boot(&handle, &first).await;
+        // A fault leaves it waiting for a management plane.
+        if let Err(why) = first_boot(&handle, &first).await {
+            tracing::error!(why, "the first configuration is refused");
+        }
     }
     match FirewallLog::open() {
         Ok(log) => {
@@ -141,7 +146,8 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     }
     if let Some(zstack) = options.zstack {
         let house = (handle.clone(), reporter);
-        zstack::service::start(zstack, commands, &options.state_dir, house, &mut servers, &stopping).await?;
+        let machine = zstack::service::Machine { state_dir: &options.state_dir, memory: memory::octets() };
+        zstack::service::start(zstack, commands, machine, house, &mut servers, &stopping).await?;
     }
     let result = signals.wait(&handle, || options.access.reload(&door), &mut ended).await;
     supervisor::stopping();
@@ -251,26 +257,6 @@ async fn start_loop(
     })?;
     let handle = handle.await.map_err(|_| DaemonError::LoopEnded)??;
     Ok((handle, ended))
-}
-
-/// Gives a router that remembers nothing what it starts from. A fault leaves it waiting for a management plane.
-async fn first_boot(handle: &Handle, first: &[u8]) {
-    let edit = match json::parse(first) {
-        Ok(document) => Edit::FirstBoot(document),
-        Err(faults) => {
-            tracing::error!(%faults, "the first configuration is not JSON");
-            return;
-        }
-    };
-    if let Err(error) =
-        handle.change(Change::new(edit, Author { name: "first boot".to_owned(), from: None })).await
-    {
-        let faults = match &error {
-            crate::reconcile::ChangeError::Faults(faults) => faults.to_string(),
-            other => other.to_string(),
-        };
-        tracing::error!(faults, "the first configuration is refused");
-    }
 }
 
 /// The signals that the service knows.

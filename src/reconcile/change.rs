@@ -14,7 +14,7 @@ use crate::config::{self, ChangeKind, Config, Faults};
 use crate::kernel::{KernelError, StepResult};
 use crate::plan::Plan;
 use crate::store::StoreError;
-use crate::store::generations::Content;
+use crate::store::content::Content;
 use crate::store::generations::Number;
 
 /// How many objects and steps an answer names; it always counts all of them.
@@ -134,8 +134,10 @@ impl Comparison {
         let whole = running == 0;
         let comparison = spawn_blocking(move || {
             let differences = config::changes(&before, &after);
-            let content =
-                if whole { Content::of(&after.document()) } else { Content::of(&differences.patch) };
+            let content = match whole {
+                true => Content::whole(&after.document()),
+                false => Content::leading(&differences.patch, || after.document()),
+            };
             content.map(|content| Self { changes: ChangeSummary::of(&differences.objects), content })
         });
         async move {

@@ -20,7 +20,8 @@ use super::{Engines, Supervisor};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::kernel::Kernel;
-use crate::store::generations::{Content, Number};
+use crate::store::content::Content;
+use crate::store::generations::Number;
 use crate::store::{Author, Generation, Pending, StoreError};
 
 /// What waits to be confirmed, and what is owed to the disk.

@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::generations::{Author, Content, Number};
+use super::content::Content;
+use super::generations::{Author, Number};
 use super::journal::{Journal, StoreError};
 use crate::clock::Mark;
 

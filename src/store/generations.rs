@@ -1,32 +1,38 @@
 //! Generations of the configuration: what was acknowledged is here, and comes back after a power cut.
 //!
 //! The first record is a whole document; each further one is the merge patch that leads to the next generation, so one
-//! EIP among ten thousand costs a line of a hundred octets. A record is what is remembered of the generation, a tab, and
-//! the document or patch. When the file has grown, in records or in octets, it is written anew with the last
-//! generations only. Called by the loop.
+//! EIP among ten thousand costs a line of a hundred octets, or the next document whole, where that is shorter. A record is
+//! what is remembered of the generation, a tab, and its content (`content.rs`). Where each stands is kept in memory, so that
+//! a generation is read without those around it. When the file has grown, in records or in octets, what is older than what
+//! is kept is cut off. Called by the loop.
 
 use std::collections::VecDeque;
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use nix::sys::statvfs::statvfs;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::confirm::{ConfirmFile, Pending};
-use super::journal::{Journal, StoreError, records};
+use super::content::{self, Content};
+use super::journal::{self, Journal, StoreError};
 use crate::clock::Timestamp;
-use crate::merge_patch;
 
 /// The file, in the state directory.
 const FILE: &str = "generations.journal";
-/// How many generations are kept when the file is written anew.
+/// How many generations are kept when old ones are forgotten.
 const KEEP: usize = 100;
-/// How many more may gather before it is.
+/// How many of them are kept however great they are, unless they fill the disk.
+const KEEP_AT_LEAST: usize = 50;
+/// How many more may gather before old ones are forgotten.
 const GATHER: usize = 400;
-/// How many octets of patches are kept then at most; the last generation is kept whatever its size.
-const KEEP_OCTETS: usize = 8 << 20;
-/// How many octets may gather before the file is written anew: with what is kept a fraction of the smallest disk.
-const GATHER_OCTETS: usize = 8 << 20;
+/// How many octets all that are kept beyond those may take.
+const KEEP_OCTETS: u64 = 8 << 20;
+/// How many octets may gather before old ones are forgotten, or as many as are kept where that is more.
+const GATHER_OCTETS: u64 = 8 << 20;
+/// What part of the disk is kept at most. Twice that may gather, and the file is copied when it is cut: a quarter is left.
+const SHARE: u64 = 4;
+
 /// Between the two parts of a record. JSON as it is written here has none: in strings it is escaped.
 const SEPARATOR: u8 = b'\t';
 
@@ -65,30 +71,13 @@ pub struct Generation {
     pub removed: usize,
 }
 
-/// What is stored of a document: JSON text, of the whole in the first record, else of the merge patch that leads there
-/// from the record before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Content(Vec<u8>);
-
-impl Content {
-    /// A document or a patch as text.
-    ///
-    /// # Errors
-    /// None that a value of JSON or of the wire can cause.
-    pub fn of(value: &impl Serialize) -> Result<Self, StoreError> {
-        serde_json::to_vec(value).map(Self).map_err(|error| unwritable(&error))
-    }
-
-    pub(super) fn into_octets(self) -> Vec<u8> {
-        self.0
-    }
-}
-
-/// One line of the file.
-#[derive(Debug)]
-struct Record {
-    generation: Generation,
-    content: Content,
+/// Where a record stands in the file.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    offset: u64,
+    length: u64,
+    /// Whether nothing before it is needed to read it.
+    whole: bool,
 }
 
 /// The generations that are remembered.
@@ -98,8 +87,14 @@ pub struct Generations {
     confirm: ConfirmFile,
     path: PathBuf,
     known: VecDeque<Generation>,
-    /// How many octets were written since the file was written anew or opened.
-    gathered: usize,
+    /// Where each of them stands.
+    places: VecDeque<Place>,
+    /// The length of the file.
+    end: u64,
+    /// How long it was when old ones were forgotten last.
+    kept: u64,
+    /// How many octets are kept at most.
+    most: u64,
 }
 
 impl Generations {
@@ -109,15 +104,35 @@ impl Generations {
     /// The file cannot be read or created, or a record of it cannot be understood.
     pub fn open(state_dir: &Path) -> Result<(Self, Option<Value>), StoreError> {
         let path = state_dir.join(FILE);
-        let (journal, lines) = Journal::open(&path)?;
-        let mut known = VecDeque::new();
-        let mut document = None;
-        for record in parse(&lines, &path)? {
-            known.push_back(apply(record, &mut document, &path)?);
+        let (mut known, mut places) = (VecDeque::new(), VecDeque::<Place>::new());
+        // What the last document is made of.
+        let mut contents: Vec<Vec<u8>> = Vec::new();
+        let mut unread = None;
+        let (journal, end) = Journal::open_each(&path, |record| {
+            let offset = places.back().map_or(0, |place| place.offset + place.length);
+            let (head, content) = split(record);
+            let whole = places.is_empty() || content::is_whole(content);
+            if whole {
+                contents.clear();
+            }
+            contents.push(content.to_vec());
+            places.push_back(Place { offset, length: journal::length(record), whole });
+            match serde_json::from_slice(head) {
+                Ok(generation) => known.push_back(generation),
+                Err(error) => unread = unread.take().or(Some(error.to_string())),
+            }
+        })?;
+        if let Some(why) = unread {
+            return Err(unreadable(&path, why));
         }
-        let gathered = lines.iter().skip(1).map(Vec::len).sum();
+        let mut document = None;
+        for content in &contents {
+            content::apply(content, &mut document).map_err(|why| unreadable(&path, why))?;
+        }
         let confirm = ConfirmFile::open(state_dir)?;
-        Ok((Self { journal, confirm, path, known, gathered }, document))
+        let kept = places.front().map_or(0, |first| first.length);
+        let most = share(state_dir);
+        Ok((Self { journal, confirm, path, known, places, end, kept, most }, document))
     }
 
     /// What of them waits to be confirmed.
@@ -144,15 +159,18 @@ impl Generations {
     }
 
     /// Stores a generation: on disk when this returns. The content of the first one ever is its document, of each other
-    /// one the patch that leads to it.
+    /// one what leads to it.
     ///
     /// # Errors
     /// The disk refused, and nothing of the generation remains.
     pub async fn append(&mut self, generation: Generation, content: Content) -> Result<(), StoreError> {
-        let line = line(&Record { generation: generation.clone(), content })?;
-        let octets = line.len();
+        let content = content.into_octets();
+        let whole = self.places.is_empty() || content::is_whole(&content);
+        let line = line(&generation, &content)?;
+        let place = Place { offset: self.end, length: journal::length(&line), whole };
         self.journal.append(line).await?;
-        self.gathered += octets;
+        self.end += place.length;
+        self.places.push_back(place);
         self.known.push_back(generation);
         Ok(())
     }
@@ -162,178 +180,102 @@ impl Generations {
     /// # Errors
     /// The file cannot be read.
     pub fn document(&self, number: Number) -> Result<Option<Value>, StoreError> {
-        let mut document = None;
-        for record in self.read()? {
-            if apply(record, &mut document, &self.path)?.generation == number {
-                return Ok(document);
-            }
+        match self.known.iter().position(|known| known.generation == number) {
+            Some(index) => self.document_at(index),
+            None => Ok(None),
         }
-        Ok(None)
     }
 
-    /// Whether so much has gathered that the file should be written anew.
+    /// The document of the generation with this place among those that are known.
+    fn document_at(&self, index: usize) -> Result<Option<Value>, StoreError> {
+        let until = self.places.iter().take(index + 1);
+        let first = until.clone().rposition(|place| place.whole).unwrap_or_default();
+        let mut document = None;
+        for place in until.skip(first) {
+            let record = journal::read_at(&self.path, place.offset, place.length)?;
+            let (_, content) = split(&record);
+            content::apply(content, &mut document).map_err(|why| unreadable(&self.path, why))?;
+        }
+        Ok(document)
+    }
+
+    /// Whether so much has gathered that old generations should be forgotten.
     #[must_use]
     pub fn has_grown(&self) -> bool {
-        self.known.len() > 1
-            && (self.known.len() > KEEP + GATHER || self.gathered > KEEP_OCTETS + GATHER_OCTETS)
+        let (count, gathered) = (self.known.len(), self.end.saturating_sub(self.kept));
+        let fills_disk = self.end > 2 * self.most && gathered > self.most / 2;
+        count > KEEP + GATHER
+            || (count > KEEP_AT_LEAST && gathered > GATHER_OCTETS.max(self.kept))
+            || (count > 1 && fills_disk)
     }
 
-    /// Writes the file anew with the last generations.
+    /// Forgets old generations.
     ///
     /// # Errors
     /// The disk refused, and the file is as it was.
     pub async fn shrink(&mut self) -> Result<(), StoreError> {
-        let records = self.read()?;
         let mut octets = 0;
-        let fitting = records.iter().rev().take_while(|record| {
-            octets += record.content.0.len();
-            octets <= KEEP_OCTETS
+        let fitting = self.places.iter().rev().enumerate().take_while(|(index, place)| {
+            octets += place.length;
+            octets <= self.most.min(if *index < KEEP_AT_LEAST { u64::MAX } else { KEEP_OCTETS })
         });
-        // One of those that are kept is written whole, so its own patch is not.
-        let keep = (fitting.count() + 1).min(KEEP);
+        let keep = fitting.count().clamp(1, KEEP);
         let forget = self.known.len().saturating_sub(keep);
-        let mut document = None;
-        let mut lines = Vec::with_capacity(keep);
-        for (index, record) in records.into_iter().enumerate() {
-            if index > forget {
-                lines.push(line(&record)?);
-            } else {
-                let generation = apply(record, &mut document, &self.path)?;
-                if let Some(document) = document.as_ref().filter(|_| index == forget) {
-                    lines.push(line(&Record { generation, content: Content::of(document)? })?);
-                }
+        let (Some(place), Some(generation)) = (self.places.get(forget), self.known.get(forget)) else {
+            return Ok(());
+        };
+        // The oldest that is kept has to be whole.
+        let (first, from) = match (place.whole, self.document_at(forget)?) {
+            (false, Some(document)) => {
+                let content = Content::whole(&document)?.into_octets();
+                (Some(line(generation, &content)?), place.offset + place.length)
             }
-        }
-        let gathered = lines.iter().skip(1).map(Vec::len).sum();
-        self.journal.rewrite(lines).await?;
+            _ => (None, place.offset),
+        };
+        let length = first.as_ref().map_or(place.length, |first| journal::length(first));
+        self.journal.shorten(first, from).await?;
         self.known.drain(..forget);
-        self.gathered = gathered;
+        self.places.drain(..forget);
+        let mut offset = 0;
+        for (index, place) in self.places.iter_mut().enumerate() {
+            if index == 0 {
+                *place = Place { offset, length, whole: true };
+            }
+            place.offset = offset;
+            offset += place.length;
+        }
+        (self.end, self.kept) = (offset, offset);
         Ok(())
     }
-
-    fn read(&self) -> Result<Vec<Record>, StoreError> {
-        let text = fs::read(&self.path).map_err(|error| StoreError::Io {
-            action: "read",
-            path: self.path.display().to_string(),
-            reason: error.to_string(),
-        })?;
-        parse(&records(&text).0, &self.path)
-    }
 }
 
-fn parse(lines: &[Vec<u8>], path: &Path) -> Result<Vec<Record>, StoreError> {
-    let record = |line: &Vec<u8>| {
-        let end = line.iter().position(|octet| *octet == SEPARATOR).unwrap_or(line.len());
-        let (head, rest) = line.split_at(end);
-        let generation = serde_json::from_slice(head).map_err(|error| unreadable(path, &error))?;
-        Ok(Record { generation, content: Content(rest.get(1..).unwrap_or_default().to_vec()) })
-    };
-    lines.iter().map(record).collect()
+/// How many octets of the disk generations may take when old ones are forgotten.
+fn share(state_dir: &Path) -> u64 {
+    let disk = statvfs(state_dir).map(|disk| disk.blocks().saturating_mul(disk.fragment_size()));
+    disk.map_or(u64::MAX / 2, |disk| disk / SHARE)
 }
 
-fn apply(record: Record, document: &mut Option<Value>, path: &Path) -> Result<Generation, StoreError> {
-    let content: Value =
-        serde_json::from_slice(&record.content.0).map_err(|error| unreadable(path, &error))?;
-    match document {
-        Some(document) => merge_patch::merge(document, content),
-        None => *document = Some(content),
-    }
-    Ok(record.generation)
+/// What is remembered of a generation, and its content.
+fn split(record: &[u8]) -> (&[u8], &[u8]) {
+    let end = record.iter().position(|octet| *octet == SEPARATOR).unwrap_or(record.len());
+    (record.get(..end).unwrap_or_default(), record.get(end + 1..).unwrap_or_default())
 }
 
-fn line(record: &Record) -> Result<Vec<u8>, StoreError> {
-    let mut line = serde_json::to_vec(&record.generation).map_err(|error| unwritable(&error))?;
+fn line(generation: &Generation, content: &[u8]) -> Result<Vec<u8>, StoreError> {
+    let written = serde_json::to_vec(generation).map_err(|error| StoreError::Io {
+        action: "write a record of",
+        path: FILE.to_owned(),
+        reason: error.to_string(),
+    });
+    let mut line = written?;
     line.push(SEPARATOR);
-    line.extend_from_slice(&record.content.0);
+    line.extend_from_slice(content);
     Ok(line)
 }
 
-fn unreadable(path: &Path, error: &serde_json::Error) -> StoreError {
-    let (path, reason) = (path.display().to_string(), error.to_string());
-    StoreError::Io { action: "understand a record of", path, reason }
-}
-
-fn unwritable(error: &serde_json::Error) -> StoreError {
-    StoreError::Io { action: "write a record of", path: FILE.to_owned(), reason: error.to_string() }
+fn unreadable(path: &Path, reason: String) -> StoreError {
+    StoreError::Io { action: "understand a record of", path: path.display().to_string(), reason }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn generation(number: Number) -> Generation {
-        let time = Timestamp::from_seconds(number);
-        let author = Author::default();
-        Generation {
-            generation: number,
-            time,
-            origin: "patch".into(),
-            author,
-            added: 1,
-            changed: 0,
-            removed: 0,
-        }
-    }
-
-    async fn append(store: &mut Generations, number: Number, content: Value) {
-        store.append(generation(number), Content::of(&content).unwrap()).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn every_generation_can_be_read_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut store, document) = Generations::open(folder.path()).unwrap();
-        assert_eq!((store.last(), document), (0, None));
-        append(&mut store, 1, json!({"version": 1, "a": {"x": "a\tb\n"}})).await;
-        append(&mut store, 2, json!({"a": {"y": 2}})).await;
-        append(&mut store, 3, json!({"a": null})).await;
-        let (again, document) = Generations::open(folder.path()).unwrap();
-        assert_eq!((again.last(), document), (3, Some(json!({"version": 1}))));
-        assert_eq!(again.document(2).unwrap(), Some(json!({"version": 1, "a": {"x": "a\tb\n", "y": 2}})));
-        assert_eq!(again.document(1).unwrap(), Some(json!({"version": 1, "a": {"x": "a\tb\n"}})));
-        assert_eq!(again.document(4).unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn the_file_stays_bounded_and_the_last_generations_stay() {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut store, _) = Generations::open(folder.path()).unwrap();
-        for number in 1..=(KEEP + GATHER + 1) as Number {
-            append(&mut store, number, json!({"n": number, format!("m{}", number % 7): number})).await;
-        }
-        assert!(store.has_grown());
-        let before = store.document(store.last() - 50).unwrap();
-        let length = fs::metadata(&store.path).unwrap().len();
-        store.shrink().await.unwrap();
-        assert!(!store.has_grown());
-        assert!(fs::metadata(&store.path).unwrap().len() < length / 3);
-        assert_eq!(store.document(store.last() - 50).unwrap(), before);
-        assert_eq!(store.document(1).unwrap(), None, "forgotten");
-        let next = store.last() + 1;
-        append(&mut store, next, json!({"n": next})).await;
-        let (again, document) = Generations::open(folder.path()).unwrap();
-        assert_eq!(again.known().len(), KEEP + 1);
-        assert_eq!(document.unwrap()["n"], next);
-    }
-
-    /// A caller that posts ten thousand objects and takes them away again does not fill the disk.
-    #[tokio::test]
-    async fn great_changes_are_bounded_by_their_octets() {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut store, _) = Generations::open(folder.path()).unwrap();
-        let (much, little) = (json!({"much": "x".repeat(3 << 20)}), json!({"much": null}));
-        for number in 1..=24 {
-            append(&mut store, number, if number % 2 == 1 { much.clone() } else { little.clone() }).await;
-            if store.has_grown() {
-                store.shrink().await.unwrap();
-            }
-            let length = fs::metadata(&store.path).unwrap().len();
-            assert!(length < 24 << 20, "{length} octets at {number}");
-        }
-        assert!(store.known().len() > 2, "{}", store.known().len());
-        assert_eq!(store.document(24).unwrap(), Some(json!({})));
-        assert_eq!(store.document(23).unwrap(), Some(much));
-    }
-}
+mod tests;

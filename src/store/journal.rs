@@ -6,7 +6,7 @@
 //! generation store and by the lease store.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -62,6 +62,7 @@ type Done = oneshot::Sender<Result<(), StoreError>>;
 enum Request {
     Append(Vec<u8>, Done),
     Rewrite(Vec<Vec<u8>>, Done),
+    Shorten(Option<Vec<u8>>, u64, Done),
 }
 
 impl Journal {
@@ -70,6 +71,17 @@ impl Journal {
     /// # Errors
     /// The file cannot be opened, read or cut, or it is not a journal.
     pub fn open(path: &Path) -> Result<(Self, Vec<Vec<u8>>), StoreError> {
+        let mut records = Vec::new();
+        let (journal, _) = Self::open_each(path, |record| records.push(record.to_vec()))?;
+        Ok((journal, records))
+    }
+
+    /// Opens or creates the file and shows each record that it holds, oldest first, so that no more than one of them is in
+    /// memory. A torn end is cut off. With the journal comes its length in octets.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub(super) fn open_each(path: &Path, each: impl FnMut(&[u8])) -> Result<(Self, u64), StoreError> {
         let failed = |action| move |error| io_error(action, path, &error);
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(failed("create the folder of"))?;
@@ -82,14 +94,13 @@ impl Journal {
             .open(path)
             .map_err(failed("open"))?;
         file.set_permissions(Permissions::from_mode(PRIVATE)).map_err(failed("close to others"))?;
-        let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(failed("read"))?;
-        let (records, length) = records(&text);
-        if records.is_empty() && text.contains(&b'\n') {
+        let (length, ends) = records(&file, each).map_err(failed("read"))?;
+        if length == 0 && ends {
             return Err(StoreError::Foreign { path: path.display().to_string() });
         }
-        if length < text.len() as u64 {
-            tracing::warn!(file = %path.display(), octets = text.len() as u64 - length, "cut off a torn end");
+        let torn = file.metadata().map_err(failed("read"))?.len().saturating_sub(length);
+        if torn > 0 {
+            tracing::warn!(file = %path.display(), octets = torn, "cut off a torn end");
             file.set_len(length).map_err(failed("cut"))?;
         }
         file.seek(SeekFrom::Start(length)).map_err(failed("seek in"))?;
@@ -101,7 +112,7 @@ impl Journal {
             .name("journal".to_owned())
             .spawn(move || writer.run(&queue))
             .map_err(failed("start the writer of"))?;
-        Ok((Self { requests }, records))
+        Ok((Self { requests }, length))
     }
 
     /// Stores one record; it is on disk when this returns. Requests are written in the order of the calls.
@@ -134,6 +145,20 @@ impl Journal {
         self.submit_rewrite(records)?.await.unwrap_or(Err(StoreError::Closed))
     }
 
+    /// Forgets what stands before an octet of the file, at which a record begins or the file ends. `first`, where there is
+    /// one, stands in its place. What stays is copied by the system: none of it comes to memory.
+    ///
+    /// # Errors
+    /// The disk refused; the journal goes on as it was.
+    pub(super) async fn shorten(&self, first: Option<Vec<u8>>, from: u64) -> Result<(), StoreError> {
+        if first.as_ref().is_some_and(|first| first.contains(&b'\n')) {
+            return Err(StoreError::LineBreak);
+        }
+        let (done, result) = oneshot::channel();
+        self.requests.send(Request::Shorten(first, from, done)).map_err(|_| StoreError::Closed)?;
+        result.await.unwrap_or(Err(StoreError::Closed))
+    }
+
     /// Hands what replaces everything that was asked for before this call to the writer, and returns what will say that
     /// it is on disk. For a caller that asks under a lock, so that nothing comes in between.
     ///
@@ -152,6 +177,25 @@ impl Journal {
     }
 }
 
+/// How many octets of the file a record takes.
+pub(super) const fn length(record: &[u8]) -> u64 {
+    (PREFIX + record.len() + 1) as u64
+}
+
+/// The record in these octets of the file.
+///
+/// # Errors
+/// The file cannot be read, or what stands there is no record.
+pub(super) fn read_at(path: &Path, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
+    let failed = |error| io_error("read a record of", path, &error);
+    let mut file = File::open(path).map_err(failed)?;
+    file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+    let mut line = vec![0; usize::try_from(length).unwrap_or_default()];
+    file.read_exact(&mut line).map_err(failed)?;
+    let record = line.strip_suffix(b"\n").and_then(record);
+    record.map(<[u8]>::to_vec).ok_or_else(|| failed(io::Error::other("its checksum is wrong")))
+}
+
 /// The thread that owns the file.
 struct Writer {
     file: File,
@@ -166,10 +210,11 @@ impl Writer {
             match request {
                 Request::Append(record, done) => held = self.append_group(record, done, queue),
                 Request::Rewrite(records, done) => {
-                    let result =
-                        self.rewrite(&records).map_err(|error| io_error("rewrite", &self.path, &error));
-                    // Whoever asked may have stopped waiting; the file is right either way.
-                    let _ = done.send(result);
+                    let lines: Vec<u8> = records.iter().flat_map(|record| line(record)).collect();
+                    self.put(&lines, None, done);
+                }
+                Request::Shorten(first, from, done) => {
+                    self.put(&first.map(|first| line(&first)).unwrap_or_default(), Some(from), done);
                 }
             }
         }
@@ -213,20 +258,34 @@ impl Writer {
         written
     }
 
-    fn rewrite(&mut self, records: &[Vec<u8>]) -> io::Result<()> {
-        let lines: Vec<u8> = records.iter().flat_map(|record| line(record)).collect();
+    /// Puts lines, and what stands in the file from an octet on, in its place.
+    fn put(&mut self, lines: &[u8], from: Option<u64>, done: Done) {
+        let result = self.rewrite(lines, from).map_err(|error| io_error("rewrite", &self.path, &error));
+        // Whoever asked may have stopped waiting; the file is right either way.
+        let _ = done.send(result);
+    }
+
+    fn rewrite(&mut self, lines: &[u8], from: Option<u64>) -> io::Result<()> {
         let fresh_path = self.path.with_extension("new");
         let mut fresh =
             OpenOptions::new().write(true).create(true).truncate(true).mode(PRIVATE).open(&fresh_path)?;
-        let written = fresh.write_all(&lines).and_then(|()| fresh.sync_all());
-        if let Err(error) = written.and_then(|()| fs::rename(&fresh_path, &self.path)) {
+        let written = fresh.write_all(lines).and_then(|()| match from {
+            Some(from) => {
+                let mut old = File::open(&self.path)?;
+                old.seek(SeekFrom::Start(from))?;
+                io::copy(&mut old.take(self.length.saturating_sub(from)), &mut fresh)
+            }
+            None => Ok(0),
+        });
+        let written = written.and_then(|copied| fresh.sync_all().map(|()| copied));
+        let renamed = written.and_then(|copied| fs::rename(&fresh_path, &self.path).map(|()| copied));
+        let copied = renamed.inspect_err(|_| {
             // A full disk is not to stay full of what nobody reads; the next attempt would write over it.
             let _ = fs::remove_file(&fresh_path);
-            return Err(error);
-        }
+        })?;
         // From here on the new file is the journal, whether or not its name is on disk yet.
         self.file = fresh;
-        self.length = lines.len() as u64;
+        self.length = lines.len() as u64 + copied;
         sync_folder(self.path.parent().unwrap_or(Path::new(".")))
     }
 }
@@ -238,16 +297,18 @@ fn line(record: &[u8]) -> Vec<u8> {
     line
 }
 
-/// The records up to the first line that is not whole, and how many octets they take.
-pub(super) fn records(text: &[u8]) -> (Vec<Vec<u8>>, u64) {
-    let mut records = Vec::new();
-    let mut length = 0;
-    for line in text.split_inclusive(|byte| *byte == b'\n') {
+/// Shows the records up to the first line that is not whole. How many octets they take, and whether any line ends.
+fn records(file: &File, mut each: impl FnMut(&[u8])) -> io::Result<(u64, bool)> {
+    let mut reader = BufReader::new(file);
+    let (mut line, mut length, mut ends) = (Vec::new(), 0, false);
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        ends |= line.ends_with(b"\n");
         let Some(record) = line.strip_suffix(b"\n").and_then(record) else { break };
-        records.push(record.to_vec());
+        each(record);
         length += line.len() as u64;
+        line.clear();
     }
-    (records, length)
+    Ok((length, ends))
 }
 
 fn record(line: &[u8]) -> Option<&[u8]> {
@@ -267,104 +328,4 @@ fn io_error(action: &'static str, path: &Path, error: &io::Error) -> StoreError 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn open(path: &Path) -> (Journal, Vec<String>) {
-        let (journal, records) = Journal::open(path).unwrap();
-        (journal, records.into_iter().map(|record| String::from_utf8(record).unwrap()).collect())
-    }
-
-    #[tokio::test]
-    async fn what_was_acknowledged_is_there_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("deep/journal");
-        let (journal, records) = open(&path);
-        assert!(records.is_empty());
-        journal.append(b"one".to_vec()).await.unwrap();
-        journal.append(b"two".to_vec()).await.unwrap();
-        assert_eq!(open(&path).1, ["one", "two"]);
-        journal.rewrite(vec![b"three".to_vec()]).await.unwrap();
-        journal.append(b"four".to_vec()).await.unwrap();
-        assert_eq!(open(&path).1, ["three", "four"]);
-    }
-
-    #[tokio::test]
-    async fn nobody_else_may_read_it_before_and_after_it_is_written_anew() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal");
-        fs::write(&path, "").unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
-        let (journal, _) = open(&path);
-        assert_eq!(mode(), PRIVATE);
-        journal.rewrite(vec![b"one".to_vec()]).await.unwrap();
-        assert_eq!(mode(), PRIVATE);
-    }
-
-    #[tokio::test]
-    async fn a_torn_end_is_cut_off_at_every_length() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal");
-        let (journal, _) = open(&path);
-        journal.append(b"whole".to_vec()).await.unwrap();
-        let whole = fs::read(&path).unwrap();
-        journal.append(b"torn".to_vec()).await.unwrap();
-        let both = fs::read(&path).unwrap();
-        for length in whole.len()..both.len() {
-            fs::write(&path, &both[..length]).unwrap();
-            let (again, records) = open(&path);
-            assert_eq!(records, ["whole"], "cut at {length}");
-            again.append(b"next".to_vec()).await.unwrap();
-            assert_eq!(open(&path).1, ["whole", "next"], "cut at {length}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_changed_byte_is_noticed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal");
-        let (journal, _) = open(&path);
-        for record in ["one", "two", "three"] {
-            journal.append(record.as_bytes().to_vec()).await.unwrap();
-        }
-        let mut text = fs::read(&path).unwrap();
-        let second = text.windows(3).position(|window| window == b"two").unwrap();
-        text[second] ^= 1;
-        fs::write(&path, text).unwrap();
-        assert_eq!(open(&path).1, ["one"], "nothing behind a damaged record can be trusted");
-    }
-
-    #[tokio::test]
-    async fn many_that_wait_share_a_sync_and_keep_their_order() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal");
-        let (journal, _) = open(&path);
-        let waiting: Vec<_> =
-            (0..2000).map(|number| journal.submit(number.to_string().into_bytes()).unwrap()).collect();
-        for done in waiting {
-            done.await.unwrap().unwrap();
-        }
-        assert_eq!(open(&path).1, (0..2000).map(|number| number.to_string()).collect::<Vec<_>>());
-    }
-
-    #[tokio::test]
-    async fn a_foreign_file_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal");
-        fs::write(&path, "somebody's notes\n").unwrap();
-        assert!(matches!(Journal::open(&path), Err(StoreError::Foreign { .. })));
-        assert_eq!(fs::read_to_string(&path).unwrap(), "somebody's notes\n");
-        let (journal, _) = open(&folder.path().join("mine"));
-        assert!(matches!(journal.append(b"a\nb".to_vec()).await, Err(StoreError::LineBreak)));
-    }
-
-    /// /dev/full answers every write with ENOSPC.
-    #[test]
-    fn a_full_disk_is_said_and_leaves_nothing_behind() {
-        let file = OpenOptions::new().read(true).write(true).open("/dev/full").unwrap();
-        let mut writer = Writer { file, path: PathBuf::from("/dev/full"), length: 0 };
-        assert!(writer.write(b"line").is_err());
-        assert_eq!(writer.length, 0);
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@
 
 pub mod backends;
 pub mod confirm;
+pub(crate) mod content;
 pub mod generations;
 pub mod journal;
 pub mod leases;

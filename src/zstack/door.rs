@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 use super::callback::{Callback, CallbackError, Deliveries, Light};
 use super::ledger::{Ledger, LedgerError};
 use super::metrics::{self, Readings};
-use super::request::{Asked, BODY_LIMIT, Refused, plain};
+use super::request::{Asked, Bodies, Refused, plain};
 use super::server::Ends;
 use super::tasks::{Seen, State as TaskState, Task};
 use super::worker::{self, Work};
@@ -40,8 +40,6 @@ const PING: &str = "/ping";
 const METRICS: &str = "/metrics";
 /// How many commands may wait.
 pub(super) const WAITING: usize = 1024;
-/// How many octets of bodies may wait.
-const WAITING_OCTETS: usize = 64 << 20;
 /// How long a request may take, from its head to its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a ping waits for a router that starts to carry out what it remembers.
@@ -62,6 +60,7 @@ struct Inner {
     ledger: Arc<Ledger>,
     deliveries: Deliveries,
     queue: mpsc::Sender<Work>,
+    bodies: Bodies,
     /// What bodies that wait may take, in octets.
     room: Arc<Semaphore>,
     /// The tasks of pings that are being answered.
@@ -101,18 +100,21 @@ pub(super) struct House {
     pub(super) worked: Arc<worker::Counts>,
     /// How many were hung up on.
     pub(super) hung_up: Arc<AtomicU64>,
+    /// How much is held of bodies.
+    pub(super) bodies: Bodies,
 }
 
 /// The port's one handler, for every path.
 pub(super) fn router(house: House) -> Router {
-    let House { handle, reporter, ledger, deliveries, queue, worked, hung_up } = house;
+    let House { handle, reporter, ledger, deliveries, queue, worked, hung_up, bodies } = house;
     let inner = Inner {
         handle,
         reporter,
         ledger,
         deliveries,
         queue,
-        room: Arc::new(Semaphore::new(WAITING_OCTETS)),
+        bodies,
+        room: Arc::new(Semaphore::new(bodies.waiting)),
         pings: Arc::default(),
         counts: Counts::default(),
         worked,
@@ -120,7 +122,7 @@ pub(super) fn router(house: House) -> Router {
     };
     Router::new()
         .fallback(answer)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(DefaultBodyLimit::max(bodies.one))
         .layer(middleware::from_fn(with_deadline))
         .with_state(Context { inner: Arc::new(inner) })
 }
@@ -142,8 +144,9 @@ async fn answer(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let asked = Asked { path: plain(uri.path()), method, headers, ends, body };
     let inner = &context.inner;
+    let body_limit = inner.bodies.one;
+    let asked = Asked { path: plain(uri.path()), method, headers, ends, body, body_limit };
     let answered = if asked.path == METRICS {
         inner.metrics(&asked)
     } else {
@@ -200,7 +203,7 @@ impl Inner {
     }
 
     /// A command that is answered by a callback.
-    async fn take(&self, asked: Asked) -> Result<Response, Refused> {
+    async fn take(self: &Arc<Self>, asked: Asked) -> Result<Response, Refused> {
         asked.posted()?;
         let (uuid, callback) = (asked.uuid()?, self.callback(&asked)?);
         let node = match callback.address().to_canonical() {
@@ -212,13 +215,31 @@ impl Inner {
             |what: &str| Refused(StatusCode::SERVICE_UNAVAILABLE, format!("{what} wait already; try again"));
         let octets = u32::try_from(body.len().max(1)).unwrap_or(u32::MAX);
         let room = self.room.clone().try_acquire_many_owned(octets);
-        let room = room.map_err(|_| busy(&format!("commands of {WAITING_OCTETS} octets")))?;
-        let place = self.queue.try_reserve().map_err(|_| busy(&format!("{WAITING} commands")))?;
+        let room = room.map_err(|_| busy(&format!("commands of {} octets", self.bodies.waiting)))?;
+        let place = self.queue.clone().try_reserve_owned();
+        let place = place.map_err(|_| busy(&format!("{WAITING} commands")))?;
         let task = Task { uuid, path: asked.path, callback: callback.to_string(), state: TaskState::Taken };
-        match self.ledger.take(task.clone()).await {
+        let work = Work { task, body, peer: asked.ends.peer, local: asked.ends.local, node, room };
+        // What is written down is carried out, though whoever sent it hangs up meanwhile.
+        let this = self.clone();
+        let taken = tokio::spawn(async move { this.write_down(work, place, callback).await });
+        taken.await.unwrap_or_else(|_| {
+            let why = "the router failed at this command".to_owned();
+            Err(Refused(StatusCode::INTERNAL_SERVER_ERROR, why))
+        })
+    }
+
+    /// Writes a command's task down, and hands it to the worker where it is new.
+    async fn write_down(
+        &self,
+        work: Work,
+        place: mpsc::OwnedPermit<Work>,
+        callback: Callback,
+    ) -> Result<Response, Refused> {
+        match self.ledger.take(work.task.clone()).await {
             Ok(Seen::New) => {
                 self.counts.taken.fetch_add(1, Ordering::Relaxed);
-                place.send(Work { task, body, peer: asked.ends.peer, local: asked.ends.local, node, room });
+                place.send(work);
             }
             Ok(Seen::Running) => {
                 self.counts.repeated.fetch_add(1, Ordering::Relaxed);
@@ -229,7 +250,7 @@ impl Inner {
                 if let Some(answer) = answer {
                     let (light, deliveries) = (self.light()?, self.deliveries.clone());
                     tokio::spawn(async move {
-                        deliveries.deliver_lightly(light, &task.uuid, &callback, answer).await;
+                        deliveries.deliver_lightly(light, &work.task.uuid, &callback, answer).await;
                     });
                 }
             }

@@ -41,7 +41,7 @@ mod tasks;
 mod tests;
 mod translate;
 mod vip;
-mod vport;
+pub(crate) mod vport;
 mod worker;
 
 use std::net::Ipv4Addr;

@@ -7,9 +7,12 @@ use axum::response::{IntoResponse, Response};
 
 use super::callback::TASK_UUID;
 use super::server::Ends;
+use crate::api::bodies;
 
 /// The largest body, in octets: ten thousand DHCP entries fit.
-pub(super) const BODY_LIMIT: usize = 16 << 20;
+const BODY_LIMIT: usize = 16 << 20;
+/// How many octets of bodies may wait.
+const WAITING_LIMIT: usize = 64 << 20;
 /// The longest uuid of a task, in octets.
 const LONGEST_UUID: usize = 128;
 
@@ -28,6 +31,23 @@ impl IntoResponse for Refused {
     }
 }
 
+/// How many octets are held of bodies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Bodies {
+    /// One has at most.
+    pub(super) one: usize,
+    /// Those that wait have at most.
+    pub(super) waiting: usize,
+}
+
+impl Bodies {
+    /// What fits a machine with so many octets of memory.
+    pub(super) fn within(memory: u64) -> Self {
+        let one = bodies::fitting(BODY_LIMIT, memory);
+        Self { one, waiting: WAITING_LIMIT.min(4 * one) }
+    }
+}
+
 /// One request.
 pub(super) struct Asked {
     pub(super) path: String,
@@ -35,6 +55,7 @@ pub(super) struct Asked {
     pub(super) headers: HeaderMap,
     pub(super) ends: Ends,
     pub(super) body: Result<Bytes, BytesRejection>,
+    pub(super) body_limit: usize,
 }
 
 /// A path without the slashes at its end and in lower case, as the management node's agents take it.
@@ -54,7 +75,8 @@ impl Asked {
     pub(super) fn body(&self) -> Result<Bytes, Refused> {
         self.body.as_ref().map(Clone::clone).map_err(|error| match error.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
-                Refused(StatusCode::PAYLOAD_TOO_LARGE, format!("a body is at most {BODY_LIMIT} octets"))
+                let why = format!("a body is at most {} octets on this machine", self.body_limit);
+                Refused(StatusCode::PAYLOAD_TOO_LARGE, why)
             }
             _ => Refused(StatusCode::BAD_REQUEST, error.body_text()),
         })
@@ -82,6 +104,14 @@ impl Asked {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_small_machine_holds_less() {
+        let of = |memory: u64| Bodies::within(memory);
+        assert_eq!(of(4 << 30), Bodies { one: 16 << 20, waiting: 64 << 20 });
+        assert_eq!(of(96 << 20), Bodies { one: 3 << 20, waiting: 12 << 20 });
+        assert_eq!(of(0), Bodies { one: 1 << 20, waiting: 4 << 20 });
+    }
 
     #[test]
     fn a_path_is_the_same_with_a_slash_at_its_end_and_in_any_case() {

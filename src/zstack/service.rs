@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use super::callback::Deliveries;
 use super::door::{self, House, WAITING};
 use super::ledger::Ledger;
+use super::request::Bodies;
 use super::tasks::{State, Task};
 use super::worker::{self, Worker};
 use super::{server, vport};
@@ -30,6 +31,15 @@ pub struct Options {
     pub port: PathBuf,
 }
 
+/// What of the machine it has.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine<'a> {
+    /// Where its tasks are remembered.
+    pub state_dir: &'a Path,
+    /// The machine's memory in octets: what is held of bodies is to fit it.
+    pub memory: u64,
+}
+
 /// Starts the personality; what `servers` holds then ends once `stop` says so. Has to be called on a runtime.
 ///
 /// # Errors
@@ -37,13 +47,14 @@ pub struct Options {
 pub async fn start(
     options: Options,
     listeners: Vec<TcpListener>,
-    state_dir: &Path,
+    machine: Machine<'_>,
     (handle, reporter): (Handle, Arc<Reporter>),
     servers: &mut JoinSet<()>,
     stop: &watch::Receiver<bool>,
 ) -> Result<(), StoreError> {
     let published = handle.published();
-    let (ledger, left) = Ledger::open(state_dir, |generation| worker::ran(&published, generation)).await?;
+    let (ledger, left) =
+        Ledger::open(machine.state_dir, |generation| worker::ran(&published, generation)).await?;
     let ledger = Arc::new(ledger);
     let deliveries = Deliveries::new(ledger.clone());
     if !left.is_empty() {
@@ -72,6 +83,7 @@ pub async fn start(
         queue,
         worked: counts,
         hung_up: hung_up.clone(),
+        bodies: Bodies::within(machine.memory),
     });
     for listener in listeners {
         let (router, handle, hung_up) = (router.clone(), handle.clone(), hung_up.clone());

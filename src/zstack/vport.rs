@@ -155,7 +155,12 @@ impl Reader {
     }
 }
 
-async fn configure(handle: &Handle, told: &Value) -> Result<(), String> {
+/// Makes what a host wrote the first configuration.
+///
+/// # Errors
+/// What of it cannot be carried out, or the router has a configuration; nothing has changed then.
+#[cfg_attr(not(fuzzing), expect(unreachable_pub, reason = "a fuzz target asks this as well"))]
+pub async fn configure(handle: &Handle, told: &Value) -> Result<(), String> {
     let document = first_document(told).map_err(|refusal| refusal.to_string())?;
     let author = Author { name: "first boot".to_owned(), from: None };
     let change = Change { if_match: Some(0), ..Change::new(Edit::FirstBoot(document), author) };

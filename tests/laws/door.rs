@@ -1,5 +1,8 @@
 //! Laws of the native API's door, over requests that begin as good ones and are spoiled octet by octet.
 
+#[path = "../fuzz/targets/house.rs"]
+#[expect(clippy::expect_used, reason = "it is a fuzz target's as well, which ends by panicking")]
+mod house;
 #[path = "../fuzz/targets/router.rs"]
 #[expect(clippy::expect_used, reason = "it is a fuzz target's as well, which ends by panicking")]
 mod router;

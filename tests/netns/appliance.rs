@@ -3,7 +3,7 @@
 mod access;
 mod balancer;
 pub(crate) mod balancing;
-mod chance;
+pub(crate) mod chance;
 mod confirm;
 mod disk;
 mod door;

@@ -6,4 +6,5 @@ mod doors;
 mod lives;
 mod merges;
 mod node;
+mod octets;
 mod scene;

@@ -80,9 +80,19 @@ const REFUSALS: [Refusal; 14] = [
             "generation 8 runs, not 7: read it, and apply the change to that",
         )
     }),
-    ("413", "TooLarge", "The body is larger than 64 MiB.", || {
-        problem(413, "too-large", "The request is too large", "a body is at most 67108864 octets")
-    }),
+    (
+        "413",
+        "TooLarge",
+        "The body is larger than 64 MiB, or than a 32nd of the machine's memory where that is less.",
+        || {
+            problem(
+                413,
+                "too-large",
+                "The request is too large",
+                "a body is at most 67108864 octets on this machine",
+            )
+        },
+    ),
     (
         "422",
         "Invalid",
@@ -115,8 +125,15 @@ const REFUSALS: [Refusal; 14] = [
     (
         "431",
         "HeadTooLarge",
-        "The head of the request is larger than 64 KiB or has more than 100 fields. There is no body.",
-        || Value::Null,
+        "The head of the request is larger than 64 KiB or has more than 100 fields.",
+        || {
+            problem(
+                431,
+                "head-too-large",
+                "The head of the request is too large",
+                "a request's head is at most 65536 octets, and 100 fields",
+            )
+        },
     ),
     ("500", "NotApplied", "The kernel does not follow, or the router is at fault. Nothing changed.", || {
         problem(
@@ -161,12 +178,8 @@ fn problem(status: u16, kind: &str, title: &str, detail: &str) -> Value {
 /// The refusals as components; `problem` is the schema of their documents.
 pub(super) fn components(problem: &Value) -> Value {
     let describe = |(status, name, description, example): &Refusal| {
-        let mut response = json!({"description": description});
-        let example = example();
-        if !example.is_null() {
-            let content = json!({"application/problem+json": {"schema": problem, "example": example}});
-            response = with(response, "content", content);
-        }
+        let content = json!({"application/problem+json": {"schema": problem, "example": example()}});
+        let mut response = json!({"description": description, "content": content});
         let header =
             |kind: &str, description: &str| json!({"schema": {"type": kind}, "description": description});
         match *status {

@@ -114,4 +114,9 @@ fn collections_say_how_much_they_hold() {
     assert_eq!(most("Dns/properties/records"), Some(json!(100_000)));
     assert_eq!(most("Dns/properties/conditional_forwarders"), Some(json!(1000)));
     assert_eq!(most("Firewall/properties/rules"), Some(json!(100_000)));
+    assert_eq!(most("Firewall/properties/rule_sets"), Some(json!(1000)));
+    assert_eq!(most("RuleSet/properties/rules"), Some(json!(10_000)));
+    assert_eq!(most("LoadBalancer/properties/pools"), Some(json!(256)));
+    assert_eq!(most("LoadBalancer/properties/rules"), Some(json!(1024)));
+    assert_eq!(most("Pool/properties/backends"), Some(json!(1024)));
 }

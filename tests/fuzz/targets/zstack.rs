@@ -48,7 +48,7 @@ const PATHS: [&str; 34] = [
 ];
 
 static FIRST: LazyLock<Config> = LazyLock::new(|| {
-    let bootstrap = include_bytes!("../seeds/zstack_port/host");
+    let bootstrap = include_bytes!("../seeds/virtio_serial/host");
     let bootstrap: Value = serde_json::from_slice(bootstrap).expect("JSON");
     let document = first_document(&bootstrap).expect("a host's words");
     Config::default().replace(document).unwrap_or_else(|faults| panic!("{faults}"))

@@ -91,7 +91,6 @@ impl Router {
         router
     }
 
-    /// A service that is not started yet.
     /// A service that a ZStack host starts: its port is open, and its machine learns what it is by the file of
     /// [`Router::vport`]. It is not started yet.
     pub(crate) fn for_zstack(lab: &Lab, namespace: &str) -> Self {
@@ -107,6 +106,7 @@ impl Router {
         self.path("applianceVm.vport")
     }
 
+    /// A service that is not started yet.
     pub(crate) fn prepared(lab: &Lab, namespace: &str, listen: &str) -> Self {
         let (namespace, listen) = (lab.name(namespace), listen.to_owned());
         Self { namespace, listen, arguments: Vec::new(), folder: memory(), child: None }
@@ -128,6 +128,11 @@ impl Router {
     pub(crate) fn hang_up(&self) {
         let child = self.child.as_ref().unwrap();
         kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGHUP).unwrap();
+    }
+
+    /// The process of the service.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
     }
 
     /// Where its socket is.

@@ -14,7 +14,7 @@ const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,\
                       response_headers_conformance,unsupported_method,negative_data_rejection";
 /// How many requests are made of each operation, besides those that cover its parameters.
-const EXAMPLES: &str = "25";
+const EXAMPLES: &str = "5";
 
 /// Where the program is, installed on first use.
 fn program() -> Result<PathBuf, String> {
