@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 /// How many tasks that have nothing to do are kept.
-const IDLE: usize = 64;
+const IDLE: usize = 256;
 
 /// What a task has to do.
 pub(crate) trait Job: Send + 'static {

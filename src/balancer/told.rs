@@ -20,39 +20,33 @@ pub struct Told {
     client: Ipv4Addr,
     port: u16,
     proto: &'static str,
-    /// The fields up to the host, as they stand in a head: the same for all requests of a connection.
-    text: [u8; LONGEST],
-    length: usize,
 }
 
 impl Told {
     /// Of a client that came to `port`, by https where `secure`.
     #[must_use]
-    pub fn new(client: Ipv4Addr, port: u16, secure: bool) -> Self {
-        let proto = if secure { "https" } else { "http" };
-        let mut told = Self { client, port, proto, text: [0; LONGEST], length: 0 };
+    pub const fn new(client: Ipv4Addr, port: u16, secure: bool) -> Self {
+        Self { client, port, proto: if secure { "https" } else { "http" } }
+    }
+
+    /// Writes the fields as they stand in a head. `host` is what the client asked for, as it was sent.
+    pub fn write(&self, host: &[u8], out: &mut impl FnMut(&[u8])) {
         let (mut text, mut length) = ([0; LONGEST], 0);
-        let mut out = |more: &[u8]| {
+        let mut add = |more: &[u8]| {
             if let Some(place) = text.get_mut(length..length + more.len()) {
                 place.copy_from_slice(more);
                 length += more.len();
             }
         };
-        out(b"x-forwarded-for: ");
-        dotted(client, &mut out);
-        out(b"\r\nx-forwarded-proto: ");
-        out(proto.as_bytes());
-        out(b"\r\nx-forwarded-port: ");
-        out(itoa::Buffer::new().format(port).as_bytes());
-        out(b"\r\nforwarded: ");
-        told.element(&mut out);
-        (told.text, told.length) = (text, length);
-        told
-    }
-
-    /// Writes the fields as they stand in a head. `host` is what the client asked for, as it was sent.
-    pub fn write(&self, host: &[u8], out: &mut impl FnMut(&[u8])) {
-        out(self.text.get(..self.length).unwrap_or_default());
+        add(b"x-forwarded-for: ");
+        dotted(self.client, &mut add);
+        add(b"\r\nx-forwarded-proto: ");
+        add(self.proto.as_bytes());
+        add(b"\r\nx-forwarded-port: ");
+        add(itoa::Buffer::new().format(self.port).as_bytes());
+        add(b"\r\nforwarded: ");
+        self.element(&mut add);
+        out(text.get(..length).unwrap_or_default());
         write_host(host, out);
         out(b"\r\n");
     }

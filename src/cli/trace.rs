@@ -20,7 +20,7 @@ pub struct TraceArguments {
     /// The interface that it comes in by, by its id in the configuration.
     #[arg(value_name = "INTERFACE", value_parser = id)]
     interface: String,
-    /// Where it comes from; no rule asks for the port.
+    /// Where it comes from; without a port, one that no rule asks for.
     #[arg(value_name = "SOURCE[:PORT]")]
     source: Endpoint,
     /// Where it goes, before any translation.

@@ -234,11 +234,7 @@ impl<'a> Walk<'a> {
             Statement::SourceNet(net) => fits(net.contains(&packet.source)),
             Statement::DestinationNet(net) => fits(net.contains(&packet.destination)),
             Statement::DestinationPort(port) => fits(packet.destination_port == Some(*port)),
-            Statement::SourcePort(_) | Statement::SourcePortIn(_) if packet.source_port.is_none() => {
-                self.assumed.insert(Assumed::OtherPort(rule.comment().map(str::to_owned)));
-                Then::Fails
-            }
-            Statement::SourcePort(port) => fits(packet.source_port == Some(*port)),
+            Statement::SourcePort(_) | Statement::SourcePortIn(_) => self.source_port(rule, statement),
             Statement::IcmpType(number) => fits(packet.icmp.is_some_and(|(kind, _)| kind == *number)),
             Statement::IcmpCode(number) => fits(packet.icmp.is_some_and(|(_, code)| code == *number)),
             Statement::TcpSyn => fits(packet.protocol == TCP),
@@ -253,7 +249,6 @@ impl<'a> Walk<'a> {
             Statement::SourceIn(set) => fits(self.found(set, Asked::Source).is_some()),
             Statement::SourceNotIn(set) => fits(self.found(set, Asked::Source).is_none()),
             Statement::DestinationIn(set) => fits(self.found(set, Asked::Destination).is_some()),
-            Statement::SourcePortIn(set) => fits(self.found(set, Asked::SourcePort).is_some()),
             Statement::DestinationPortIn(set) => fits(self.found(set, Asked::DestinationPort).is_some()),
             Statement::DestinationEndpointIn(set) => {
                 fits(self.found(set, Asked::DestinationEndpoint).is_some())
@@ -316,6 +311,20 @@ impl<'a> Walk<'a> {
                 None => Then::Fails,
             },
         }
+    }
+
+    /// Whether the packet comes from a port that a rule asks for. One whose port nobody said is taken to come from another.
+    fn source_port(&mut self, rule: &Rule, statement: &Statement) -> Then {
+        let Some(port) = self.flight.packet.source_port else {
+            self.assumed.insert(Assumed::OtherPort(rule.comment().map(str::to_owned)));
+            return Then::Fails;
+        };
+        let fits = match statement {
+            Statement::SourcePortIn(set) => self.found(set, Asked::SourcePort).is_some(),
+            Statement::SourcePort(asked) => *asked == port,
+            _ => false,
+        };
+        if fits { Then::Fits } else { Then::Fails }
     }
 
     fn judged_by(&mut self, map: &Name, asked: Asked) -> Then {

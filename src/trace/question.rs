@@ -44,7 +44,7 @@ pub struct Request {
 #[deserr(error = Faults, deny_unknown_fields)]
 #[schemars(rename = "TracePorts")]
 pub struct Ports {
-    /// The port that it comes from; no rule asks for it.
+    /// The port that it comes from; where it is not said, it is taken to be none that a rule asks for.
     #[deserr(default)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<u16>,

@@ -132,6 +132,23 @@ fn a_balancer_tells_its_candidates() {
 }
 
 #[test]
+fn a_rule_for_source_ports_is_about_those_alone() {
+    let of = |ports: &[&str]| {
+        let rule = json!({"priority": 1, "direction": "egress", "protocol": "tcp", "source_ports": ports, "action": "drop"});
+        Site::new(json!({"firewall": {"rules": {"of": rule}}}))
+    };
+    let from = |port: u16| json!({"protocol": "tcp", "ports": {"source": port, "destination": 80}});
+    for (site, inside, outside) in [(of(&["4000-4009", "4020"]), 4020, 4010), (of(&["4020"]), 4020, 4021)] {
+        let trace = |what| site.trace("guest", "10.1.1.50", "192.0.2.9", what);
+        assert_eq!(trace(from(inside)).verdict, Verdict::Dropped);
+        assert_eq!(trace(from(outside)).verdict, Verdict::Accepted);
+        let unsaid = trace(tcp(80));
+        assert_eq!(unsaid.verdict, Verdict::Accepted);
+        assert!(unsaid.assumptions.iter().any(|one| one.contains("rule of") && one.contains("source port")));
+    }
+}
+
+#[test]
 fn a_balancer_that_remembers_leads_where_the_source_went_before() {
     let sticky = || json!({"load_balancers": {"kernel": {"stickiness": {"type": "source"}}}});
     let asked = |remembered: Option<(&str, u16)>| {

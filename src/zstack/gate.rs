@@ -105,6 +105,30 @@ mod tests {
         }
         assert!(!lets_in(&Config::default(), "192.168.0.10".parse().unwrap()), "nothing is configured");
 
+        // Where networks share the NIC, the management's own subnet is meant, and the shared one where it has none.
+        let shared = |addresses: &[&str]| {
+            let one = json!({"mac": "52:54:00:00:00:01", "roles": ["management", "public", "guest"],
+                             "addresses": addresses, "gateway": "198.51.100.1"});
+            let snat = json!({"guest": {"source": "10.1.1.0/24", "interface": "one"}});
+            let document = json!({"version": 1, "interfaces": {"one": one}, "snat": snat});
+            Config::default().replace(document).unwrap()
+        };
+        let apart = shared(&["192.168.0.188/24", "198.51.100.5/24", "10.1.1.1/24"]);
+        let merged = shared(&["198.51.100.5/24"]);
+        for (source, of_apart, of_merged) in [
+            ("192.168.0.10", true, false),
+            ("198.51.100.9", false, true),
+            ("10.1.1.20", false, false),
+            ("192.0.2.53", false, false),
+        ] {
+            let source = source.parse().unwrap();
+            assert_eq!(
+                (lets_in(&apart, source), lets_in(&merged, source)),
+                (of_apart, of_merged),
+                "{source}"
+            );
+        }
+
         let may_hear =
             |peer: &str, address: &str| may_hear(&config, peer.parse().unwrap(), address.parse().unwrap());
         assert!(may_hear("192.168.0.10", "192.168.0.10") && may_hear("192.168.0.10", "172.20.0.9"));

@@ -182,22 +182,10 @@ impl<'a> Builder<'a> {
             }
             Statement::ConnectionsOver(count) => self.push(Operation::ConnectionsOver(*count)),
             Statement::DestinationIn(set) => self.look_up_address(DESTINATION, set.as_str(), None),
-            Statement::DestinationPort(port) => {
-                self.transport(PORT, 2);
-                self.equals(port.to_be_bytes().to_vec());
-            }
-            Statement::SourcePort(port) => {
-                self.transport(SOURCE_PORT, 2);
-                self.equals(port.to_be_bytes().to_vec());
-            }
-            Statement::SourcePortIn(set) => {
-                self.transport(SOURCE_PORT, 2);
-                self.push(Operation::Lookup { set: set.as_str(), result: None });
-            }
-            Statement::DestinationPortIn(set) => {
-                self.transport(PORT, 2);
-                self.push(Operation::Lookup { set: set.as_str(), result: None });
-            }
+            Statement::DestinationPort(port) => self.compare_port(PORT, *port),
+            Statement::SourcePort(port) => self.compare_port(SOURCE_PORT, *port),
+            Statement::SourcePortIn(set) => self.look_up_port(SOURCE_PORT, set.as_str()),
+            Statement::DestinationPortIn(set) => self.look_up_port(PORT, set.as_str()),
             Statement::IcmpType(number) => self.compare_icmp(0, *number),
             Statement::IcmpCode(number) => self.compare_icmp(1, *number),
             Statement::TcpSyn => {
@@ -383,6 +371,16 @@ impl<'a> Builder<'a> {
     }
 
     /// Destination address, protocol and port, in three registers from this one on.
+    fn compare_port(&mut self, offset: u32, port: u16) {
+        self.transport(offset, 2);
+        self.equals(port.to_be_bytes().to_vec());
+    }
+
+    fn look_up_port(&mut self, offset: u32, set: &'a str) {
+        self.transport(offset, 2);
+        self.push(Operation::Lookup { set, result: None });
+    }
+
     fn destination_endpoint(&mut self, first: Register) {
         self.ipv4();
         let (protocol, port) = match first {

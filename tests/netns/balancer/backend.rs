@@ -92,8 +92,10 @@ impl Backend {
     /// Ends: its port is closed, and with it every connection.
     pub(crate) fn stop(&self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
-        // Wakes the listener, which then closes.
-        let _ = TcpStream::connect(self.address);
+        // Wakes the listener, which then closes: until it has, the kernel takes connections for it.
+        while TcpStream::connect(self.address).is_ok() {
+            thread::yield_now();
+        }
         for (_, stream) in self.shared.open.lock().unwrap().drain(..) {
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }

@@ -115,13 +115,13 @@ fn spoiled(chance: &mut Chance, of: &[Vec<u8>]) -> Vec<u8> {
     }
 }
 
-/// The request with the callback in its place.
+/// The request with the callback in its place, to the end of its line.
 fn answered_here(octets: &[u8]) -> Vec<u8> {
     let here = HERE.as_bytes();
-    match octets.windows(here.len()).position(|part| part == here) {
-        Some(at) => [&octets[..at], CALLBACK.as_bytes(), &octets[at + here.len()..]].concat(),
-        None => octets.to_vec(),
-    }
+    let Some(at) = octets.windows(here.len()).position(|part| part == here) else { return octets.to_vec() };
+    let behind = &octets[at + here.len()..];
+    let end = behind.iter().position(|octet| octet.is_ascii_control()).unwrap_or(behind.len());
+    [&octets[..at], CALLBACK.as_bytes(), &behind[end..]].concat()
 }
 
 /// A connection to one of the doors.
