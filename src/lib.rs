@@ -30,7 +30,8 @@
 //! - [`cli`]: the operator's command line, which speaks with the router as any client does.
 //!
 //! The same noun has the same file name in every room: `config/eip.rs` is what an EIP is, `plan/eip.rs` how it
-//! becomes kernel facts. The host's `pool` has its place beside these rooms and is not built yet.
+//! becomes kernel facts. The host's companion, `pool`, stands beside these rooms and shares [`clock`] with
+//! them, nothing else.
 
 #[cfg(feature = "router")]
 pub mod api;
@@ -38,7 +39,7 @@ pub mod api;
 pub mod balancer;
 #[cfg(feature = "router")]
 pub mod cli;
-#[cfg(feature = "router")]
+#[cfg(any(feature = "router", feature = "companion"))]
 pub mod clock;
 #[cfg(feature = "router")]
 pub mod config;
@@ -58,6 +59,8 @@ pub mod kernel;
 pub mod merge_patch;
 #[cfg(feature = "router")]
 pub mod plan;
+#[cfg(feature = "companion")]
+pub mod pool;
 #[cfg(feature = "router")]
 pub mod reconcile;
 #[cfg(feature = "router")]

@@ -43,6 +43,8 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli", &["clock"]),
+    // The host's companion sees no room of the router.
+    ("pool", &["clock"]),
 ];
 /// The kernel room sees facts of the plan and nothing of how they were decided.
 const KERNEL_SEES_OF_PLAN: &[&str] = &["facts", "step"];
@@ -152,7 +154,10 @@ fn the_router_links_no_libvirt_and_the_pool_nothing_of_the_router() {
     for crate_name in ["virt", "virt-sys"] {
         assert!(!router.contains(crate_name), "the router links {crate_name}");
     }
+    let companion = linked(&["--no-default-features", "--features", "companion"]);
+    assert!(!companion.contains("virt-sys"), "the companion without libvirt links it");
     let pool = linked(&["--no-default-features", "--features", "pool"]);
+    assert!(pool.contains("virt-sys"), "the pool links no libvirt");
     let own: BTreeSet<&str> = [
         "rustables",
         "rtnetlink",
