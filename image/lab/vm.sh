@@ -32,7 +32,7 @@ vm_start() {
     # No device that is not asked for; a crash ends QEMU instead of starting the machine again.
     arguments=(
         -accel "$VM_ACCELERATOR" -cpu max -M q35 -smp 2 -m "$VM_MEMORY"
-        -nodefaults -no-user-config -display none -no-reboot
+        -nodefaults -no-user-config -display none -no-reboot -name "$name,debug-threads=on"
         -kernel "$OUT/vmlinuz" -initrd "$OUT/initrd" -append "$(<"$OUT/cmdline")${VM_APPEND:+ $VM_APPEND}"
         -drive "if=none,id=root,file=$VM_ROOT,format=raw,readonly=on" -device 'virtio-blk-pci,drive=root'
         -object 'rng-random,id=rng,filename=/dev/urandom' -device 'virtio-rng-pci,rng=rng'
