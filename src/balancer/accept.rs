@@ -8,15 +8,14 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use foldhash::HashMap;
 use parking_lot::Mutex;
-use socket2::{Domain, Protocol, Type};
 use tokio::io::{Interest, unix::AsyncFd};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -26,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use super::counters::Tally;
 use super::hands::Job;
 use super::http::{connection, io::Io, socket::Socket, stream};
+use super::open::{Open, defer, watch};
 use super::relay;
 use super::site::{Site, Visit};
 use super::tcp::Tcp;
@@ -34,40 +34,15 @@ use super::told::Told;
 use super::worker::{Occupied, Worker, least_busy};
 use crate::config::load_balancer::BalancerProtocol;
 
-/// How many connections wait to be taken.
-const BACKLOG: i32 = 4096;
 /// How long a listener rests when the system has no descriptors left.
 const REST: Duration = Duration::from_millis(50);
-
-/// A socket that is bound and listens, and is not served yet.
-#[derive(Debug)]
-pub(crate) struct Open {
-    local: SocketAddrV4,
-    socket: std::net::TcpListener,
-}
-
-impl Open {
-    /// Listens at `local`, whether the address is there yet or not.
-    ///
-    /// # Errors
-    /// Somebody else has the port.
-    pub(crate) fn new(local: SocketAddrV4) -> io::Result<Self> {
-        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_freebind_v4(true)?;
-        socket.set_nonblocking(true)?;
-        // Connections inherit it: none has to be asked by itself.
-        socket.set_tcp_nodelay(true)?;
-        socket.bind(&SocketAddr::V4(local).into())?;
-        socket.listen(BACKLOG)?;
-        Ok(Self { local, socket: socket.into() })
-    }
-}
 
 /// A port that is served.
 #[derive(Debug)]
 pub(crate) struct Listener {
     local: SocketAddrV4,
+    /// The socket, for as long as it is watched.
+    socket: Weak<mio::net::TcpListener>,
     site: ArcSwap<Site>,
     ending: AtomicBool,
     current: AtomicUsize,
@@ -126,12 +101,15 @@ impl Listener {
         own: &Arc<Worker>,
         workers: &Arc<[Arc<Worker>]>,
     ) -> io::Result<Arc<Self>> {
-        let socket = {
+        let socket = Arc::new(open.socket);
+        defer(&socket, &site);
+        let watched = {
             let _on = own.handle().enter();
-            watch(open.socket)?
+            watch(socket.clone())?
         };
         let listener = Arc::new(Self {
             local: open.local,
+            socket: Arc::downgrade(&socket),
             site: ArcSwap::new(site),
             ending: AtomicBool::new(false),
             current: AtomicUsize::new(0),
@@ -139,7 +117,7 @@ impl Listener {
             connections: Mutex::default(),
             accepting: Mutex::default(),
         });
-        let task = accept(listener.clone(), socket, own.clone(), workers.clone());
+        let task = accept(listener.clone(), watched, own.clone(), workers.clone());
         *listener.accepting.lock() = Some(own.handle().spawn(task).abort_handle());
         Ok(listener)
     }
@@ -157,6 +135,9 @@ impl Listener {
     /// It serves this from now on: connections that are there too, with their next request.
     pub(crate) fn swap(&self, site: &Arc<Site>) {
         if !Arc::ptr_eq(&self.site.load(), site) {
+            if let Some(socket) = self.socket.upgrade() {
+                defer(&socket, site);
+            }
             self.site.store(site.clone());
             self.freed.notify_one();
         }
@@ -267,19 +248,10 @@ impl Ending {
     }
 }
 
-/// Has the runtime watch a socket that listens. Its own listener would watch every connection too.
-#[expect(unsafe_code, reason = "the runtime has no safe way to be told of another's socket")]
-fn watch(socket: std::net::TcpListener) -> io::Result<AsyncFd<mio::net::TcpListener>> {
-    let socket = mio::net::TcpListener::from_std(socket);
-    // SAFETY: the listener owns its descriptor, which stays open and the same until it is dropped, after it is not watched
-    // any more.
-    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
-}
-
 /// Takes connections and hands them to the workers, for as long as the listener is wanted.
 async fn accept(
     listener: Arc<Listener>,
-    socket: AsyncFd<mio::net::TcpListener>,
+    socket: AsyncFd<Arc<mio::net::TcpListener>>,
     own: Arc<Worker>,
     workers: Arc<[Arc<Worker>]>,
 ) {
@@ -290,8 +262,7 @@ async fn accept(
             listener.freed.notified().await;
             continue;
         }
-        let (stream, client) = match socket.async_io(Interest::READABLE, mio::net::TcpListener::accept).await
-        {
+        let (stream, client) = match socket.async_io(Interest::READABLE, |socket| socket.accept()).await {
             Ok((stream, SocketAddr::V4(client))) => (stream, client),
             Ok(_) => continue,
             Err(error) if is_of_connection(&error) => continue,

@@ -35,6 +35,7 @@ pub mod key;
 #[cfg(test)]
 mod laws;
 pub mod location;
+mod open;
 pub mod path;
 pub mod place;
 pub mod pool;

@@ -15,9 +15,10 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::accept::{Listener, Open};
+use super::accept::Listener;
 use super::health::Checker;
 use super::http::upstream;
+use super::open::Open;
 use super::report::{Report, Seen};
 use super::secret;
 use super::site::Site;

@@ -36,6 +36,7 @@ guest_lab() {
     # shellcheck source=tests/qemu/console.sh
     source "$TOP/tests/qemu/console.sh"
     local binaries=()
+    # shellcheck disable=SC2153  # run sets it
     [[ ! -x $BINARIES/vrctl ]] || binaries=(--binaries "$BINARIES")
     "$IMAGE_DIR/build" --debug "${binaries[@]}"
     need_packages qemu-system-x86 socat
