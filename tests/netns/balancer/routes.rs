@@ -150,3 +150,33 @@ fn tcp_that_the_kernel_cannot_balance_is_relayed() {
         });
     });
 }
+
+/// HTTP waits for what a client says before it takes a connection; whoever is relayed may have to hear something first.
+#[test]
+fn a_port_that_changes_its_protocol_lets_servers_speak_first() {
+    use std::io::Write;
+
+    House::run(|house| {
+        let backend = Backend::start(GUEST);
+        let greeter = std::net::TcpListener::bind((GUEST, 0)).unwrap();
+        let port = greeter.local_addr().unwrap().port();
+        let relayed = json!({
+            "protocol": "tcp", "algorithm": "least_connections",
+            "pools": {"main": {"backends": {"b0": {"address": GUEST, "port": port}}}},
+        });
+        for _ in 0..2 {
+            house.serve(http(&[&backend], json!({}))).unwrap();
+            let mut client = house.client();
+            assert_eq!(client.send("GET / HTTP/1.1\r\nHost: demo\r\n\r\n").answer().status, 200);
+            // Silent, and taken all the same in the end.
+            let silent = house.client();
+            crate::lab::until("it is taken", || (house.balancer().traffic.current == 2).then_some(()));
+            drop((client, silent));
+            house.serve(http(&[], relayed.clone())).unwrap();
+            let mut client = house.client();
+            let (mut stream, _) = greeter.accept().unwrap();
+            stream.write_all(b"hello").unwrap();
+            assert_eq!(client.exactly(5).as_deref(), Some(&b"hello"[..]));
+        }
+    });
+}
