@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, LOCATION};
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, request, response};
+use http::header::{CONTENT_TYPE, HOST, LOCATION, MAX_FORWARDS};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, request, response};
 
 use super::backend::Backend;
 use super::host::Host;
@@ -134,6 +134,14 @@ impl Site {
                 return Ok(Route::Answer(answer, body));
             }
         };
+        if ends_here(&parts.method, &mut parts.headers) {
+            let status = if parts.method == Method::TRACE {
+                StatusCode::NOT_IMPLEMENTED
+            } else {
+                StatusCode::NO_CONTENT
+            };
+            return Ok(Route::Answer(answer(status, &decision.edits), Bytes::new()));
+        }
         if reads {
             let query = parts.uri.query();
             let rewritten =
@@ -166,6 +174,19 @@ impl Site {
         }
         Ok(Route::Pool(pool, Errand { key, brought, edits: decision.edits, told }))
     }
+}
+
+/// Whether a request that explores the way goes no further than here; if it does, it may go one hop less far from now on
+/// (RFC 9110 section 7.6.2). What is no number is left to whoever gets it.
+fn ends_here(method: &Method, headers: &mut HeaderMap) -> bool {
+    if !matches!(*method, Method::OPTIONS | Method::TRACE) {
+        return false;
+    }
+    let left = headers.get(MAX_FORWARDS).and_then(|left| left.to_str().ok()?.parse::<u64>().ok());
+    if let Some(less) = left.and_then(|left| left.checked_sub(1)) {
+        headers.insert(MAX_FORWARDS, less.into());
+    }
+    left == Some(0)
 }
 
 /// The head of an answer of the balancer's own.

@@ -44,6 +44,26 @@ const CASES: &[Case] = &[
         seen.line() == "OPTIONS * HTTP/1.1"
     }),
     case(
+        "9110 7.6.2: who explores the way goes one hop less far",
+        "OPTIONS /a HTTP/1.1\r\nHost: demo\r\nMax-Forwards: 10\r\n\r\n",
+        |seen, _| seen.fields("max-forwards") == ["9"],
+    ),
+    case(
+        "9110 7.6.2: and no hop further than it may: OPTIONS",
+        "OPTIONS /a HTTP/1.1\r\nHost: demo\r\nMax-Forwards: 0\r\n\r\n",
+        |seen, answer| seen.head.is_empty() && answer.status == 204,
+    ),
+    case(
+        "9110 7.6.2: TRACE",
+        "TRACE /a HTTP/1.1\r\nHost: demo\r\nMax-Forwards: 0\r\n\r\n",
+        |seen, answer| seen.head.is_empty() && answer.status == 501,
+    ),
+    case(
+        "9110 7.6.2: of other methods the number says nothing",
+        "GET / HTTP/1.1\r\nHost: demo\r\nMax-Forwards: 0\r\n\r\n",
+        |seen, _| seen.fields("max-forwards") == ["0"],
+    ),
+    case(
         "9110 9: a method that nobody knows passes",
         "BREW /pot HTTP/1.1\r\nHost: demo\r\n\r\n",
         |seen, _| seen.line() == "BREW /pot HTTP/1.1",
