@@ -26,12 +26,13 @@
 //! - [`store`]: what must outlive power.
 //! - [`merge_patch`]: RFC 7396.
 //! - [`clock`]: time and chance, handed to everything that decides.
+//! - [`log`]: where services write what they have to say.
 //! - [`zstack`]: ZStack's commands as changes of the one configuration.
 //! - [`cli`]: the operator's command line, which speaks with the router as any client does.
 //!
 //! The same noun has the same file name in every room: `config/eip.rs` is what an EIP is, `plan/eip.rs` how it
-//! becomes kernel facts. The host's companion, `pool`, stands beside these rooms and shares [`clock`] with
-//! them, nothing else.
+//! becomes kernel facts. The host's companion, `pool`, stands beside these rooms and shares [`clock`] and
+//! [`log`] with them, nothing else.
 
 #[cfg(feature = "router")]
 pub mod api;
@@ -55,6 +56,8 @@ pub mod engines;
 pub mod fuzzing;
 #[cfg(feature = "router")]
 pub mod kernel;
+#[cfg(any(feature = "router", feature = "companion"))]
+pub mod log;
 #[cfg(feature = "router")]
 pub mod merge_patch;
 #[cfg(feature = "router")]

@@ -4,8 +4,8 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use vrouter::log;
 use vrouter::pool::command::{self, Arguments};
-use vrouter::pool::log;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

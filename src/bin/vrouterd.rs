@@ -45,7 +45,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let Arguments { state_dir, listen, socket, zstack_listen, zstack_vport, hand_zstack_vport_to, access } =
         Arguments::parse();
-    daemon::log::start(std::env::var_os("JOURNAL_STREAM").is_some());
+    vrouter::log::start(std::env::var_os("JOURNAL_STREAM").is_some());
     if let Some(user) = hand_zstack_vport_to {
         return match zstack::hand_over(&zstack_vport, &user) {
             Ok(()) => ExitCode::SUCCESS,

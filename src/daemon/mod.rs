@@ -5,7 +5,6 @@
 
 mod access;
 pub(crate) mod first;
-pub mod log;
 mod memory;
 pub mod process;
 mod supervisor;

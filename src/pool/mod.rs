@@ -20,7 +20,7 @@
 //! - [`signal`]: the port that stations read.
 //! - [`manager`]: the loop that owns it all.
 //! - [`journal`], [`status`], [`metrics`], [`api`]: what operators see of it, and what they may ask.
-//! - [`command`], [`log`]: the command line and its services.
+//! - [`command`]: the command line and its services.
 //! - [`fake`]: a host and a broker that are made up.
 //!
 //! This room sees no room of the router, and the other way round.
@@ -37,7 +37,6 @@ pub mod hypervisor;
 pub mod journal;
 #[cfg(feature = "pool")]
 pub mod libvirt;
-pub mod log;
 pub mod manager;
 pub mod metrics;
 pub mod plan;

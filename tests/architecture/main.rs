@@ -16,6 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("merge_patch", &[]),
     ("config", &["merge_patch"]),
     ("clock", &[]),
+    ("log", &[]),
     ("store", &["clock", "merge_patch"]),
     ("plan", &["config"]),
     ("kernel", &["plan", "clock"]),
@@ -44,7 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("cli", &["clock"]),
     // The host's companion sees no room of the router.
-    ("pool", &["clock"]),
+    ("pool", &["clock", "log"]),
 ];
 /// The kernel room sees facts of the plan and nothing of how they were decided.
 const KERNEL_SEES_OF_PLAN: &[&str] = &["facts", "step"];

@@ -1,5 +1,5 @@
-//! Where the service's own log goes: to the journal with the priority that systemd reads from a line, else to standard
-//! error with time and colours. Called by `bin/vrouterd.rs`, once.
+//! Where a service's own log goes: to the journal with the priority that systemd reads from a line, else to standard error
+//! with time and colours. Called by `bin/vrouterd.rs` and `bin/vrouter-pool.rs`, once.
 //!
 //! The journal shows a line's text and hides fields that are handed to it apart, so everything stands in the text.
 
