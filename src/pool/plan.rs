@@ -94,8 +94,9 @@ fn next(pool: &Pool, slot: &Slot, now: Now) -> Option<Action> {
             (over || pool.draining()).then_some(Action::Withdraw { name })
         }
         Phase::Session => limit(pool, slot, now).and_then(end),
-        // What says clean is written once and never again, so it is not even tried while nobody listens.
-        Phase::GiveBack if !pool.reached().0 => None,
+        // What closes a console, and what says clean, is said once and never again, so it is not even tried while nobody
+        // listens.
+        Phase::Close | Phase::GiveBack if !pool.reached().0 => None,
         _ => Some(Action::Proceed { name }),
     }
 }
@@ -109,8 +110,7 @@ fn limit(pool: &Pool, slot: &Slot, now: Now) -> Option<Cause> {
     if !idle.is_zero() && session.idle >= idle {
         return Some(Cause::Idle(idle));
     }
-    let lasted = Duration::from_secs(now.time.since(session.begun));
-    (!longest.is_zero() && lasted >= longest).then_some(Cause::Longest(longest))
+    (!longest.is_zero() && session.lasted(now) >= longest).then_some(Cause::Longest(longest))
 }
 
 /// Which visitors are to be warned that their session ends soon.
@@ -253,5 +253,39 @@ impl Pool {
             let wait = self.create_not_before.saturating_sub(now.at).as_secs();
             format!("the last VM could not be made, next try in {wait} s: {why}")
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::pool::config::Config;
+    use crate::pool::slot::Session;
+
+    /// Input: a session that this manager found 40 s old, then hours by which the wall clock is set, and seconds that pass.
+    /// Output: it ends when it is as old as one may be, whatever the wall clock says.
+    #[test]
+    fn a_wall_clock_that_is_set_ends_no_session() {
+        let config =
+            Config::parse("base = 'kiosk'\n[slots]\nsize = 1\n[session]\nlongest_seconds = 60\n").unwrap();
+        let found = Timestamp::from_seconds(1_000_040);
+        let now = |time, at| Now { time: Timestamp::from_seconds(time), at: Duration::from_secs(at) };
+        let pool = Pool::new(config, false, Now { time: found, at: Duration::ZERO });
+        let mut slot = pool.slots().values().next().unwrap().clone();
+        slot.session = Some(Session {
+            begun: Timestamp::from_seconds(1_000_000),
+            before: Duration::from_secs(40),
+            heard: Duration::from_secs(5),
+            idle: Duration::ZERO,
+            warned: false,
+            sent: 0,
+            received: 0,
+        });
+        for time in [0, 1_000_060, 2_000_000] {
+            assert_eq!(limit(&pool, &slot, now(time, 24)), None);
+            let ends = limit(&pool, &slot, now(time, 25));
+            assert_eq!(ends, Some(Cause::Longest(Duration::from_secs(60))));
+        }
     }
 }

@@ -109,6 +109,8 @@ pub enum Phase {
     Open,
     /// Takes the binding back, which tells whether it was used.
     Unbind,
+    /// Takes its console's password back.
+    Close,
     /// Marks it clean again.
     GiveBack,
     /// Marks it used.
@@ -141,9 +143,13 @@ impl Phase {
             Self::Empty => State::Empty,
             Self::Define | Self::Start | Self::Boot { .. } | Self::Admit => State::Creating,
             Self::Clean => State::Clean,
-            Self::Reserve | Self::Ticket | Self::Bind | Self::Open | Self::Unbind | Self::GiveBack => {
-                State::Reserved
-            }
+            Self::Reserve
+            | Self::Ticket
+            | Self::Bind
+            | Self::Open
+            | Self::Unbind
+            | Self::Close
+            | Self::GiveBack => State::Reserved,
             Self::Use | Self::Session => State::Used,
             Self::Isolate | Self::IsolateCut | Self::Kept => State::Quarantined,
             Self::Condemn | Self::Cut | Self::Destroy | Self::Undefine | Self::Remove => State::Deleting,
@@ -241,6 +247,10 @@ pub struct Visit {
 pub struct Session {
     /// When it began.
     pub begun: Timestamp,
+    /// How long it had lasted when this manager first heard of it, by the wall clock: no other outlives a manager.
+    pub before: Duration,
+    /// When that was.
+    pub heard: Duration,
     /// How long nobody touches anything, as last heard.
     pub idle: Duration,
     /// Whether the visitor was warned of that.
@@ -249,6 +259,14 @@ pub struct Session {
     pub sent: u64,
     /// Octets to the station.
     pub received: u64,
+}
+
+impl Session {
+    /// How long it has lasted. A wall clock that is set while it goes on neither ends nor lengthens it.
+    #[must_use]
+    pub const fn lasted(&self, now: Now) -> Duration {
+        self.before.saturating_add(now.at.saturating_sub(self.heard))
+    }
 }
 
 /// One slot.

@@ -23,7 +23,7 @@ pub(crate) fn define(name: &str, disk: &str) {
     let files = files.display();
     fs::copy(golden_files().join("disk.raw"), disk).unwrap();
     let text = format!(
-        "<domain type='qemu'><name>{name}</name><memory unit='MiB'>128</memory><vcpu>1</vcpu>
+        "<domain type='qemu'><name>{name}</name><genid/><memory unit='MiB'>128</memory><vcpu>1</vcpu>
            <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{files}/kernel</kernel>
              <initrd>{files}/initrd</initrd><cmdline>console=ttyS0 quiet panic=-1</cmdline></os>
            <features><acpi/></features>

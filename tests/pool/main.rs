@@ -29,5 +29,7 @@ mod service;
 mod spice;
 mod stations;
 #[cfg(feature = "pool")]
+mod trouble;
+#[cfg(feature = "pool")]
 mod whole;
 mod world;

@@ -337,3 +337,50 @@ async fn an_idle_session_is_warned_and_ends() {
     assert!(journal.contains("nobody touched anything for 60 s"), "{journal}");
     pool.stop().await;
 }
+
+/// However busy the visitor is: a session that is as long as one may be ends.
+#[tokio::test]
+async fn the_longest_session_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "[slots]\nsize = 1\n[session]\nlongest_seconds = 1\n");
+    let (host, door) = (host(), Arc::new(FakeDoor::default()));
+    let pool = Running::start(&config, &host, door.clone());
+    pool.full().await;
+    let first = host.everything().0[0].1.clone();
+    let mut listening = pool.arrive(STATION).await;
+    told(&mut listening, |told| matches!(told, Told::Connect { .. })).await;
+    let began = std::time::Instant::now();
+    door.connect(STATION).unwrap();
+    told(&mut listening, |told| *told == Told::InSession).await;
+    told(&mut listening, |told| *told == Told::Over(Finish::SessionOver)).await;
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    pool.full().await;
+    assert_eq!(mark_of(&host, &first), None, "its VM is there still");
+    let journal = std::fs::read_to_string(folder.path().join("sessions.jsonl")).unwrap();
+    assert!(journal.contains("the session lasted 1 s, as long as one may"), "{journal}");
+    pool.stop().await;
+}
+
+/// A console takes a password while somebody is expected, and none before or after, though its VM stays.
+#[tokio::test]
+async fn a_console_is_open_for_as_long_as_it_is_reserved() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = "[slots]\nsize = 1\nstart_port = 22200\n[signal]\ntries = 1\n";
+    let config = config(folder.path(), more);
+    let (host, door) = (host(), Arc::new(FakeDoor::default()));
+    let consoles = Arc::new(FakeConsoles::new().unwrap());
+    let hypervisor = FakeHypervisor::with_consoles(host.clone(), Delays::NONE, consoles.clone());
+    let pool = Running::with(&config, hypervisor, door);
+    pool.full().await;
+    let (vm, uuid, _) = host.everything().0.remove(0);
+    assert_eq!(consoles.password(&vm), None);
+    let mut listening = pool.arrive(STATION).await;
+    told(&mut listening, |told| matches!(told, Told::Connect { .. })).await;
+    let password = consoles.password(&vm);
+    assert!(password.is_some_and(|password| password.len() == 32));
+    told(&mut listening, |told| *told == Told::Over(Finish::NotCome)).await;
+    pool.full().await;
+    assert_eq!(consoles.password(&vm), None);
+    assert_eq!(mark_of(&host, &uuid), Some(MarkState::Clean), "nobody came, so it is the same VM");
+    pool.stop().await;
+}

@@ -4,6 +4,7 @@
 //! A test here starts this program again inside of the namespaces for the one story that it names; those are ignored
 //! otherwise.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -35,8 +36,8 @@ const PROGRAMS: &[&str] =
 /// The status of `tests/pool/libvirtd` when libvirtd does not start.
 const NO_LIBVIRTD: i32 = 77;
 
-/// Runs a story of this file inside of its namespaces.
-fn within(story: &str) {
+/// Runs a story inside of its namespaces.
+pub(crate) fn within(story: &str) {
     let found = |program: &&str| {
         ["/usr/bin", "/usr/sbin", "/bin", "/sbin"]
             .iter()
@@ -365,6 +366,11 @@ async fn killed(libvirt: &Libvirt, version: &str, config: &Config) {
     assert_eq!(found.mark, Some(mark));
 }
 
+/// A domain's generation id.
+fn generation(name: &str) -> String {
+    ok(&format!("virsh dumpxml {name} | grep '<genid>.*</genid>'"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "runs inside of namespaces that another test makes"]
 async fn inside_instant() {
@@ -378,6 +384,8 @@ async fn inside_instant() {
     let image = PathBuf::from(format!("/run/images/kiosk.{version}.fingerprint"));
     until("a memory image is made", || image.exists()).await;
     assert!(serial("kiosk-5920").contains("BOOTED"), "the template had time to boot");
+    let mut generations = BTreeSet::from([generation("kiosk"), generation(&first.name)]);
+    assert_eq!(generations.len(), 2);
     for port in [5922, 5923] {
         let vm = request(&config, port, 1, &version);
         let began = Instant::now();
@@ -386,6 +394,8 @@ async fn inside_instant() {
         until("a VM goes on", || serial(&vm.name).contains("ALIVE")).await;
         eprintln!("a VM woke in {:?}", began.elapsed());
         assert!(!serial(&vm.name).contains("BOOTED"));
+        // libvirt draws another one whenever a memory image is restored.
+        assert!(generations.insert(generation(&vm.name)), "it does not know that it is a copy");
         let cards = ok(&format!("virsh domiflist {}", vm.name));
         let mac = vm.mac.map(|octet| format!("{octet:02x}")).join(":");
         assert!(cards.contains(&mac), "{cards}");

@@ -37,7 +37,7 @@ state_dir = '/run/state'
 ";
 
 /// Starts one of the program's services.
-fn service(command: &str) -> Child {
+pub(crate) fn service(command: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_vrouter-pool"))
         .args(["--config", "/run/pool.toml", command])
         .stdin(Stdio::null())
@@ -46,7 +46,7 @@ fn service(command: &str) -> Child {
 }
 
 /// What the program says of the pool; nothing while nobody answers.
-fn status() -> Option<Value> {
+pub(crate) fn status() -> Option<Value> {
     let output = Command::new(env!("CARGO_BIN_EXE_vrouter-pool"))
         .args(["--config", "/run/pool.toml", "status", "--json"])
         .output()
@@ -55,7 +55,7 @@ fn status() -> Option<Value> {
 }
 
 /// Waits for something, asking again and again.
-fn until<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(found) = holds() {
@@ -70,7 +70,7 @@ fn until<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
 }
 
 /// The slots in this state.
-fn slots(state: &str) -> Vec<String> {
+pub(crate) fn slots(state: &str) -> Vec<String> {
     let status = status().unwrap_or_default();
     let Some(slots) = status["slots"].as_array() else { return Vec::new() };
     let named = slots.iter().filter(|slot| slot["state"] == state);
@@ -78,14 +78,15 @@ fn slots(state: &str) -> Vec<String> {
 }
 
 /// The UUIDs of the pool's VMs, by name.
-fn uuids() -> Vec<(String, String)> {
-    let names = ok("virsh list --all --name");
-    let names = names.lines().filter(|name| name.starts_with("kiosk-"));
-    names.map(|name| (name.to_owned(), ok(&format!("virsh domuuid {name}")).trim().to_owned())).collect()
+pub(crate) fn uuids() -> Vec<(String, String)> {
+    let domains = ok("virsh list --all --uuid --name");
+    let words = domains.lines().filter_map(|line| line.trim().split_once(char::is_whitespace));
+    let named = words.map(|(uuid, name)| (name.trim().to_owned(), uuid.to_owned()));
+    named.filter(|(name, _)| name.starts_with("kiosk-")).collect()
 }
 
 /// Reads the signal port from a station, as the old shell loop does, until it is told to connect.
-fn ask(number: u8) -> Child {
+pub(crate) fn ask(number: u8) -> Child {
     let mut nc = Command::new("ip")
         .args(["netns", "exec", &format!("desk{number}"), "nc", "-i", "1"])
         .args([&format!("10.9.{number}.1"), "5905"])
@@ -99,7 +100,7 @@ fn ask(number: u8) -> Child {
     nc
 }
 
-fn end(mut child: Child) {
+pub(crate) fn end(mut child: Child) {
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -65,11 +65,17 @@ impl FakeConsoles {
         Ok(())
     }
 
-    /// Sets a console's password.
-    pub fn set_password(&self, name: &str, password: &str) {
+    /// Sets a console's password; where there is none, it takes nobody.
+    pub fn set_password(&self, name: &str, password: Option<&str>) {
         if let Some(console) = self.open.lock().get(name) {
-            *console.password.lock() = Some(password.to_owned());
+            *console.password.lock() = password.map(str::to_owned);
         }
+    }
+
+    /// The password that a console takes now.
+    #[must_use]
+    pub fn password(&self, name: &str) -> Option<String> {
+        self.open.lock().get(name).and_then(|console| console.password.lock().clone())
     }
 
     /// Closes a console and whatever is connected to it.

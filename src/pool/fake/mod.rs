@@ -20,6 +20,7 @@ pub use self::host::{FakeHost, Fault};
 use super::hypervisor::{
     Answer, CloneRequest, Domain, Event, Golden, Hypervisor, HypervisorError, Mark, Resources, Start, Ticket,
 };
+use crate::clock;
 
 /// How many events wait for the manager.
 const EVENTS: usize = 256;
@@ -129,7 +130,8 @@ impl Hypervisor for FakeHypervisor {
     async fn set_ticket(&self, name: &str, ticket: &Ticket) -> Answer<()> {
         self.host.set_ticket(name, ticket)?;
         if let Some(consoles) = &self.consoles {
-            consoles.set_password(name, &ticket.password);
+            let over = ticket.until.is_some_and(|until| until <= clock::now());
+            consoles.set_password(name, (!over).then_some(ticket.password.as_str()));
         }
         Ok(())
     }

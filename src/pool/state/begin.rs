@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Pool;
+use crate::clock::Timestamp;
 use crate::pool::door::Binding;
 use crate::pool::hypervisor::{CloneRequest, Mark, Start, Ticket};
 use crate::pool::plan::Action;
@@ -19,7 +20,7 @@ pub enum Call {
     Start(Start),
     /// Writes its mark.
     SetMark(Box<Mark>),
-    /// Opens its console to a password.
+    /// Opens its console to a password, or closes it.
     SetTicket(Ticket),
     /// Lets its station in.
     Bind(Box<Binding>),
@@ -129,6 +130,10 @@ fn call(
     Some(match slot.phase {
         Phase::Start => Call::Start(if config.clones.instant { Start::Instant } else { Start::Cold }),
         Phase::Ticket => Call::SetTicket(Ticket { password: visit?.password.clone(), until: None }),
+        // One that nobody knows and that is over.
+        Phase::Close => {
+            Call::SetTicket(Ticket { password: secret(chance), until: Some(Timestamp::from_seconds(1)) })
+        }
         Phase::Bind => {
             let visit = visit?;
             let reserved = Duration::from_secs(u64::from(config.signal.tries));

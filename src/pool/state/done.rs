@@ -1,7 +1,7 @@
 //! What a call's answer changes.
 //!
-//! A call that failed may still act later. Only one kind of write could do harm then, the one that says clean: it is never
-//! tried a second time, and the VM is removed instead.
+//! A call that failed may still act later. Two kinds could do harm then, the one that says clean and the one that closes a
+//! console: neither is tried a second time, and the VM is removed instead.
 
 use std::time::Duration;
 
@@ -94,8 +94,9 @@ impl Pool {
                     slot.used = true;
                     return slot.condemn(cause, now);
                 }
-                Phase::GiveBack
+                Phase::Close
             }
+            Phase::Close => Phase::GiveBack,
             Phase::GiveBack => {
                 slot.visit = None;
                 Phase::Clean
@@ -125,10 +126,12 @@ impl Pool {
             }
             // It was never bound, so nobody can have been in it.
             Phase::Reserve | Phase::Ticket => {
-                slot.go(Phase::GiveBack, now);
+                slot.go(if phase == Phase::Ticket { Phase::Close } else { Phase::GiveBack }, now);
                 slot.back_off(error, now);
             }
-            Phase::Bind | Phase::Unbind | Phase::GiveBack => slot.condemn(Cause::Failed(error), now),
+            Phase::Bind | Phase::Unbind | Phase::Close | Phase::GiveBack => {
+                slot.condemn(Cause::Failed(error), now)
+            }
             // The session goes on, marked as reserved, which is no more trusted than used.
             Phase::Use => slot.back_off(error, now),
             Phase::Isolate | Phase::IsolateCut => slot.back_off(error, now),
@@ -167,6 +170,8 @@ impl Pool {
         slot.touched = at;
         slot.session.get_or_insert(Session {
             begun: now.time,
+            before: Duration::ZERO,
+            heard: now.at,
             idle: Duration::ZERO,
             warned: false,
             sent: 0,

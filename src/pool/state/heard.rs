@@ -156,7 +156,7 @@ impl Pool {
         let was_used = slot.used;
         match slot.phase {
             // Its end says that nothing was relayed by it, and nothing can be any more.
-            Phase::Open if !was_used => slot.go(Phase::GiveBack, now),
+            Phase::Open if !was_used => slot.go(Phase::Close, now),
             // The answer to the call under way says the rest.
             Phase::Bind | Phase::Unbind if !was_used => {
                 if let Some(visit) = &mut slot.visit {

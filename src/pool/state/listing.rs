@@ -155,6 +155,8 @@ fn adopt(slot: &mut Slot, session: &DoorSession, since: crate::clock::Timestamp,
     });
     slot.session = Some(Session {
         begun: since,
+        before: Duration::from_secs(now.time.since(since)),
+        heard: now.at,
         idle: session.idle,
         warned: false,
         sent: session.sent,
