@@ -83,6 +83,10 @@ impl Dhclient {
 
     /// Ends it, and gives its address back.
     pub(crate) fn release(mut self, lab: &Lab, namespace: &str, leases: &Path) {
+        // It writes down what it has behind its event, and gives back what is written.
+        until("dhclient remembers its lease", || {
+            fs::read_to_string(leases).is_ok_and(|text| text.trim_end().ends_with('}')).then_some(())
+        });
         let _ = self.child.kill();
         let _ = self.child.wait();
         let line = format!(
