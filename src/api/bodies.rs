@@ -39,7 +39,7 @@ impl Bodies {
     /// Bodies on a machine with so many octets of memory.
     pub(super) fn within(memory: u64) -> Self {
         let (one, all) = limits(memory);
-        Self { one, all, free: Arc::new(Semaphore::new(all / UNIT)) }
+        Self { one, all, free: Arc::new(Semaphore::new(all.div_ceil(UNIT))) }
     }
 
     /// How many octets one has at most.
@@ -54,9 +54,14 @@ impl Bodies {
 
     /// A share of that for the body of a request.
     pub(super) fn admit(&self, request: &Request) -> Result<OwnedSemaphorePermit, Full> {
-        // Who does not say how long it is may send as much as anybody.
-        let said = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-        let octets = said.and_then(|length| length.parse().ok()).unwrap_or(self.one).min(self.one);
+        let headers = request.headers();
+        let said = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        let octets = match said {
+            // Without either there is no body (RFC 9112 section 6.3).
+            None if !headers.contains_key(header::TRANSFER_ENCODING) => 0,
+            // Who does not say how long it is may send as much as anybody.
+            said => said.and_then(|length| length.parse().ok()).unwrap_or(self.one).min(self.one),
+        };
         let units = u32::try_from(octets.div_ceil(UNIT)).unwrap_or(u32::MAX);
         self.free.clone().try_acquire_many_owned(units).map_err(|_| Full)
     }
@@ -102,9 +107,20 @@ mod tests {
         let request = Request::post("/v1/config");
         let request = match length {
             Some(length) => request.header("content-length", length.to_string()),
-            None => request,
+            None => request.header("transfer-encoding", "chunked"),
         };
         request.body(Body::empty()).unwrap()
+    }
+
+    #[test]
+    fn the_largest_fits_and_none_at_all_always_does() {
+        for memory in [62_210_048, 96 << 20, 1 << 30] {
+            let bodies = Bodies::within(memory);
+            let largest = bodies.admit(&posted(None)).unwrap();
+            assert!(bodies.admit(&posted(Some(1))).is_err());
+            assert!(bodies.admit(&Request::post("/v1/confirm").body(Body::empty()).unwrap()).is_ok());
+            drop(largest);
+        }
     }
 
     #[test]
