@@ -48,6 +48,8 @@ struct Http1 {
     persists: bool,
     /// How the answer's body is framed.
     framing: Framing,
+    /// Whether what waits to be written is the last.
+    last: bool,
 }
 
 /// What came instead of a request.
@@ -74,6 +76,7 @@ pub(crate) async fn serve(io: Io, visit: Visit, patience: Duration) {
         head_only: false,
         persists: true,
         framing: Framing::Empty,
+        last: false,
     };
     let mut parts = http::Request::new(()).into_parts().0;
     let mut first = true;
@@ -227,13 +230,18 @@ impl Http1 {
         self.persists
     }
 
+    /// Whether all that the client sent was taken.
+    fn is_drained(&self) -> bool {
+        self.decoder.is_done() && self.buffer.is_empty()
+    }
+
     /// Ends the connection in a way that lets the client read its answer: what it is still sending is read and dropped
     /// for a while, since a reset would take the answer with it (RFC 9112 section 9.6).
     async fn linger(&mut self, timer: &mut Timer) {
         use std::pin::Pin;
         use tokio::io::AsyncWrite;
 
-        let done = self.decoder.is_done() && self.buffer.is_empty();
+        let done = self.is_drained();
         if done && matches!(self.io, Io::Plain(_)) {
             // Closing it says the same.
             return;
@@ -360,13 +368,14 @@ impl Client for Http1 {
 
     fn end(&mut self, trailers: &HeaderMap) {
         self.out.end(self.framing, trailers);
+        self.last = !self.persists && self.is_drained();
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>, written: &mut u64) -> Poll<Result<(), Lost>> {
         if self.out.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        self.out.poll_flush(cx, &mut self.io, written).map_err(|_| Lost::Gone)
+        self.out.poll_flush(cx, &mut self.io, written, self.last).map_err(|_| Lost::Gone)
     }
 
     fn connection(&mut self) -> Option<(&mut Io, &mut BytesMut)> {

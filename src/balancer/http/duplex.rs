@@ -123,7 +123,7 @@ impl Duplex {
             if self.upload == Upload::Broken {
                 return Poll::Ready(Ok(()));
             }
-            match server.out.poll_flush(cx, &mut server.io, &mut self.sent) {
+            match server.out.poll_flush(cx, &mut server.io, &mut self.sent, false) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => self.upload = Upload::Broken,
                 Poll::Ready(Ok(())) if self.upload == Upload::Done => return Poll::Ready(Ok(())),

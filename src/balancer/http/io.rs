@@ -61,6 +61,15 @@ impl Io {
         }
     }
 
+    /// Writes what is followed by nothing but the end of the connection; see [`Socket::poll_write_last`].
+    pub(crate) fn poll_write_last(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => socket.poll_write_last(cx, data),
+            // The end is said in a record of its own first.
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, data),
+        }
+    }
+
     /// Whether the other side is silent and has not closed: only such a connection may be used again.
     pub(crate) fn is_idle(&self) -> bool {
         match self {

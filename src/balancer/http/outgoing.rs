@@ -117,18 +117,24 @@ impl Outgoing {
         [&self.first[..], &self.data, self.last].concat()
     }
 
-    /// Writes until nothing waits. The octets that were written are added to `written`.
+    /// Writes until nothing waits. The octets that were written are added to `written`; `last` are those that the end of the
+    /// connection follows at once.
     pub(crate) fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
         io: &mut Io,
         written: &mut u64,
+        last: bool,
     ) -> Poll<io::Result<()>> {
         let mut any = false;
         while !self.is_empty() {
             let mut io = Pin::new(&mut *io);
             let count = if self.data.is_empty() && self.last.is_empty() {
-                ready!(io.as_mut().poll_write(cx, &self.first))?
+                ready!(if last {
+                    io.as_mut().get_mut().poll_write_last(cx, &self.first)
+                } else {
+                    io.as_mut().poll_write(cx, &self.first)
+                })?
             } else {
                 let slices = [IoSlice::new(&self.first), IoSlice::new(&self.data), IoSlice::new(self.last)];
                 let from = slices.iter().position(|slice| !slice.is_empty()).unwrap_or_default();

@@ -10,7 +10,8 @@ use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::coop;
 
@@ -71,6 +72,26 @@ impl Socket {
         match self.0 {
             State::Watched(stream) => Ok(stream),
             State::Fresh(_) | State::Lost => Err(ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Writes what is followed by nothing but the end: the kernel holds the last of it back until the socket closes, so that
+    /// both go in one segment. Who does not close at once has it waiting for a fifth of a second.
+    pub(crate) fn poll_write_last(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        const FLAGS: i32 = libc::MSG_MORE | libc::MSG_NOSIGNAL;
+        let send = |stream: &mut mio::net::TcpStream| SockRef::from(&*stream).send_with_flags(data, FLAGS);
+        if let Some(done) = ready!(self.poll_fresh(cx, send)) {
+            return Poll::Ready(done);
+        }
+        let stream = self.watch()?;
+        loop {
+            ready!(stream.poll_write_ready(cx))?;
+            let send = || SockRef::from(&*stream).send_with_flags(data, FLAGS);
+            match stream.try_io(Interest::WRITABLE, send) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                done => return Poll::Ready(done),
+            }
         }
     }
 
@@ -193,6 +214,25 @@ mod tests {
         assert!(octets.starts_with(b"pong"));
         socket.shutdown().await.unwrap();
         assert_eq!(client.read(&mut octets).unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_last_words_and_the_end_go_together() {
+        for watched in [false, true] {
+            let (mut client, mut socket) = pair();
+            if watched {
+                socket.watch().unwrap();
+            }
+            let last = poll_fn(|cx| socket.poll_write_last(cx, b"bye"));
+            assert_eq!(last.await.unwrap(), 3);
+            let mut octets = [0; 8];
+            client.set_nonblocking(true).unwrap();
+            assert_eq!(client.read(&mut octets).unwrap_err().kind(), ErrorKind::WouldBlock);
+            drop(socket);
+            client.set_nonblocking(false).unwrap();
+            assert_eq!(client.read(&mut octets).unwrap(), 3);
+            assert_eq!(client.read(&mut octets).unwrap(), 0);
+        }
     }
 
     #[tokio::test]
