@@ -13,7 +13,7 @@ PATH=$PATH:/usr/sbin:/sbin
 
 # What a build runs. libclang and the kernel's headers: the bindings to nftables are generated.
 BUILD_PACKAGES=(
-    binutils ca-certificates cpio dpkg e2fsprogs erofs-utils kmod zstd
+    binutils ca-certificates cpio dpkg e2fsprogs erofs-utils jq kmod zstd
     gcc libc6-dev linux-libc-dev libclang1-14
 )
 
@@ -31,6 +31,14 @@ fail() {
 # The lines of a list file without comments and empty lines.
 entries() {
     sed -e 's/[[:space:]]*#.*//' -e '/^[[:space:]]*$/d' "$1"
+}
+
+# budget SECTION KEY: a number of budgets.toml.
+budget() {
+    awk -F ' *= *' -v section="[$1]" -v key="$2" '
+        /^\[/ { here = ($0 == section) }
+        here && $1 == key { print $2; found = 1 }
+        END { exit !found }' "$IMAGE_DIR/budgets.toml" || fail "budgets.toml has no $2 in [$1]"
 }
 
 # need_packages PACKAGE...: Debian packages that have to be installed; installs them where it may.
