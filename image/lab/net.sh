@@ -68,10 +68,11 @@ station() {
     done
 }
 
-# tap NETWORK: the device by which a machine stands in a network.
+# tap NETWORK [multi_queue]: the device by which a machine stands in a network, made anew where it is there.
 tap() {
     [[ -c /dev/net/tun ]] || fail "there is no /dev/net/tun; load the tun module: modprobe tun"
-    inside net ip tuntap add "tap-$1" mode tap
+    inside net ip link delete "tap-$1" 2>/dev/null || true
+    inside net ip tuntap add "tap-$1" mode tap ${2:+"$2"}
     inside net ip link set "tap-$1" master "$1" up
 }
 

@@ -19,13 +19,17 @@ VM_APPEND=
 VM_VPORT=
 # NETWORK=MAC, in the order of the PCI slots.
 VM_NICS=()
+# How many queues each of them has, at most as many as the machine has processors.
+VM_QUEUES=1
 
 VM_PID=
+# How many queues the lab's taps are made for.
+VM_TAP_QUEUES=1
 
 # vm_start NAME: starts the machine in the lab. Its console is in $LAB_DIR/NAME.console, and open at NAME.socket;
 # QEMU's monitor is at NAME.monitor.
 vm_start() {
-    local name=$1 nic network arguments
+    local name=$1 nic network arguments queues='' vectors=''
     VM_CONSOLE=$LAB_DIR/$name.console
     VM_SOCKET=$LAB_DIR/$name.socket
     VM_MONITOR=$LAB_DIR/$name.monitor
@@ -54,16 +58,33 @@ vm_start() {
     if [[ -n $VM_TOKEN ]]; then
         arguments+=(-smbios "type=11,value=io.systemd.credential.binary:vrouter.tokens=$(base64 -w 0 <<<"lab write $VM_TOKEN")")
     fi
+    vm_tap_queues
+    if ((VM_QUEUES > 1)); then
+        queues=,queues=$VM_QUEUES
+        # One for each queue and direction, one for the queue of commands, one for changes of the device.
+        vectors=,mq=on,vectors=$((2 * VM_QUEUES + 2))
+    fi
     for nic in "${VM_NICS[@]}"; do
         network=${nic%%=*}
         arguments+=(
-            -netdev "tap,id=$network,ifname=tap-$network,script=no,downscript=no"
-            -device "virtio-net-pci,netdev=$network,mac=${nic#*=},romfile="
+            -netdev "tap,id=$network,ifname=tap-$network,script=no,downscript=no$queues"
+            -device "virtio-net-pci,netdev=$network,mac=${nic#*=},romfile=$vectors"
         )
     done
     start_inside net "$name" qemu-system-x86_64 "${arguments[@]}"
     VM_PID=$STARTED
     VM_LOG=$LAB_DIR/$name.log
+}
+
+# vm_tap_queues: makes the taps anew where they are for another number of queues.
+vm_tap_queues() {
+    local nic kind=''
+    ((VM_QUEUES != VM_TAP_QUEUES)) || return 0
+    ((VM_QUEUES == 1)) || kind=multi_queue
+    for nic in "${VM_NICS[@]}"; do
+        tap "${nic%%=*}" $kind
+    done
+    VM_TAP_QUEUES=$VM_QUEUES
 }
 
 # vm_alive: whether the machine runs.

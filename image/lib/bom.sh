@@ -35,11 +35,15 @@ linked_crates() {
 packages_of_root() {
     local package
     for package in "$OUT"/packages/*.deb; do
-        in_root "$package" || continue
-        # shellcheck disable=SC2016  # for dpkg-deb
-        printf 'deb %s %s\n' "$(dpkg-deb --show --showformat='${Package} ${Version} ${source:Package}' "$package")" \
-            "$(sha256sum "$package" | cut -d ' ' -f 1)"
+        ! in_root "$package" || material "$package"
     done
+}
+
+# material PACKAGE: its line.
+material() {
+    # shellcheck disable=SC2016  # for dpkg-deb
+    printf 'deb %s %s\n' "$(dpkg-deb --show --showformat='${Package} ${Version} ${source:Package}' "$1")" \
+        "$(sha256sum "$1" | cut -d ' ' -f 1)"
 }
 
 # in_root PACKAGE: whether the root has a file of it. Debian's packages still name /bin and /lib.
@@ -55,8 +59,7 @@ pack_licences() {
     rm -rf "$tree" && mkdir -p "$tree"/{debian,crates}
     install -m 0644 "$TOP/LICENSE" "$tree/vrouter"
     while read -r name; do
-        install -m 0644 "$OUT/debian/usr/share/doc/$name/copyright" "$tree/debian/$name" ||
-            fail "$name comes without its copyright file"
+        copyright "$name" >"$tree/debian/$name" || fail "$name comes without its copyright file"
     done < <(jq -r '.packages[] | select(.SPDXID | startswith("SPDXRef-deb-")) | .name' "$OUT/$BOM")
     # Most of Debian's copyright files name a text of this folder instead of repeating it.
     [[ ! -d /usr/share/common-licenses ]] || cp -rL /usr/share/common-licenses "$tree/common-licenses"
@@ -73,7 +76,20 @@ pack_licences() {
     mv "$OUT/$LICENCES.new" "$OUT/$LICENCES"
 }
 
-# What the kernel is: one of Debian's packages, which is among those of the root where it has modules.
+# copyright PACKAGE: its copyright file. The kernel's sources are not unpacked among the other packages.
+copyright() {
+    if [[ $1 == linux-source-* ]]; then
+        dpkg-deb --fsys-tarfile "$OUT/kernel-own/$1"_*.deb | tar -xO "./usr/share/doc/$1/copyright"
+    else
+        cat "$OUT/debian/usr/share/doc/$1/copyright"
+    fi
+}
+
+# What the kernel is made of, where it is the own one; Debian's is among the packages of the root, for its modules.
 kernel_material() {
-    :
+    local package
+    [[ $KERNEL == own ]] || return 0
+    for package in "$OUT"/kernel-own/*.deb; do
+        material "$package"
+    done
 }

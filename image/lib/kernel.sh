@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The kernel, its modules and the initramfs. Sourced by image/build.
+# The modules of Debian's kernel, and the initramfs. Sourced by image/build.
 
 # module_files LIST: the files of the listed modules and of all that they need, in the order in which they load.
 module_files() {
@@ -34,18 +34,25 @@ index_modules() {
     [[ -e $OUT/debian/lib/modules/$(kernel_version)/modules.dep ]] || depmod -b "$OUT/debian" "$(kernel_version)"
 }
 
-# build_initramfs: $OUT/initrd, with the first program and the modules that it loads.
-build_initramfs() {
-    local tree=$OUT/initramfs modules list file
+# early_modules TREE: what the initramfs's program loads, and the list of it.
+early_modules() {
+    local tree=$1 modules list file
     modules=$OUT/debian/lib/modules/$(kernel_version)
     list=$(module_files "$IMAGE_DIR/modules.early")
-    step "packing the initramfs"
-    rm -rf "$tree" && mkdir -p "$tree"/{dev,proc,sys,root,lib}
-    install -m 0755 "$INIT" "$tree/init"
+    mkdir "$tree/lib"
     for file in $list; do
         install -m 0644 "$modules/$file" "$tree/lib/"
         printf '/lib/%s\n' "${file##*/}"
     done >"$tree/modules"
+}
+
+# build_initramfs: $OUT/initrd, with the first program and the modules that it loads, if the kernel has any.
+build_initramfs() {
+    local tree=$OUT/initramfs
+    step "packing the initramfs"
+    rm -rf "$tree" && mkdir -p "$tree"/{dev,proc,sys,root}
+    install -m 0755 "$INIT" "$tree/init"
+    [[ $KERNEL == own ]] || early_modules "$tree"
     # Modes do not depend on the umask of whoever builds.
     chmod -R u=rwX,go=rX "$tree"
     find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +

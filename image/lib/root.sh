@@ -90,12 +90,12 @@ build_root() {
     install -m 0755 "$BINARIES/vrouterd" "$BINARIES/vrctl" "$tree/usr/bin/"
     add_names "$tree"
     add_libraries "$tree"
-    add_modules "$tree"
+    [[ $KERNEL == own ]] || add_modules "$tree"
     # Modes do not depend on the umask of whoever builds.
     find "$tree" -type d -exec chmod 0755 {} + -o -type f -perm -u+x -exec chmod 0755 {} + -o -type f -exec chmod 0644 {} +
     step "packing the root"
     # Not compressed: a machine reads pages as they lie there, and zstd packs the whole for a download far better than it
-    # packs what LZ4 has packed before, the only algorithm that this kernel's erofs knows.
+    # packs what LZ4 has packed before, the only algorithm that these kernels' erofs knows.
     mkfs.erofs -T"$SOURCE_DATE_EPOCH" -U"$ROOT_UUID" -x-1 --all-root "$OUT/$name.erofs.new" "$tree" \
         >"$OUT/mkfs.log" 2>&1 || fail "mkfs.erofs failed; its words are in $OUT/mkfs.log"
     mv "$OUT/$name.erofs.new" "$OUT/$name.erofs"

@@ -14,6 +14,8 @@ pub use super::wire::Role;
 const MIN_MTU: u32 = 576;
 /// The priority of gateways that name none.
 const GATEWAY_PRIORITY: u32 = 100;
+/// The numbers of 802.1Q networks (IEEE 802.1Q table 9-2: 0 and 4095 are none).
+const VLANS: std::ops::RangeInclusive<u16> = 1..=4094;
 /// The largest IPv4 packet.
 const MAX_MTU: u32 = 65_535;
 
@@ -22,6 +24,8 @@ const MAX_MTU: u32 = 65_535;
 pub struct Interface {
     /// How its device is found.
     pub selector: Selector,
+    /// The network on that device, where it is a tagged one.
+    pub vlan: Option<VlanId>,
     /// What it is for; never empty.
     pub roles: BTreeSet<Role>,
     /// The router's addresses, in the caller's order, without repetition.
@@ -45,6 +49,30 @@ pub enum Selector {
     Device(DeviceName),
 }
 
+/// The number of an 802.1Q network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VlanId(u16);
+
+impl VlanId {
+    /// The network of this number, if it is one.
+    #[must_use]
+    pub fn new(number: u16) -> Option<Self> {
+        VLANS.contains(&number).then_some(Self(number))
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self.0
+    }
+}
+
+impl std::fmt::Display for VlanId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl Interface {
     /// Whether it has the role.
     #[must_use]
@@ -66,6 +94,7 @@ impl FlatNoun for Interface {
         let wire::Interface {
             mac,
             device,
+            vlan: tag,
             roles: given,
             addresses,
             gateway,
@@ -93,6 +122,12 @@ impl FlatNoun for Interface {
                 None
             }
         };
+        let vlan = tag.and_then(VlanId::new);
+        let misnumbered = tag.is_some() && vlan.is_none();
+        if misnumbered {
+            let detail = format!("a VLAN has a number from {} to {}", VLANS.start(), VLANS.end());
+            faults.add(at.key("vlan"), Rule::OutOfRange, detail);
+        }
         let roles: BTreeSet<Role> = given.iter().copied().collect();
         if roles.is_empty() || roles.len() != given.len() {
             faults.add(at.key("roles"), Rule::InvalidValue, "one to three different roles are needed");
@@ -119,7 +154,9 @@ impl FlatNoun for Interface {
             );
         }
         Some(Self {
-            selector: selector?,
+            // Without its number it would be taken for what comes untagged.
+            selector: selector.filter(|_| !misnumbered)?,
+            vlan,
             roles,
             addresses,
             gateway,
@@ -130,7 +167,7 @@ impl FlatNoun for Interface {
     }
 
     fn write(&self) -> wire::Interface {
-        let Self { selector, roles, addresses, gateway, gateway_priority_given, mtu, isolated } = self;
+        let Self { selector, vlan, roles, addresses, gateway, gateway_priority_given, mtu, isolated } = self;
         let (mac, device) = match selector {
             Selector::Mac(mac) => (Some(*mac), None),
             Selector::Device(device) => (None, Some(device.clone())),
@@ -138,6 +175,7 @@ impl FlatNoun for Interface {
         wire::Interface {
             mac,
             device,
+            vlan: vlan.map(VlanId::number),
             roles: roles.iter().copied().collect(),
             addresses: addresses.clone(),
             gateway: *gateway,

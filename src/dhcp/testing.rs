@@ -159,6 +159,7 @@ pub(super) fn links() -> BTreeMap<crate::config::Id, Link> {
         carrier: true,
         master: None,
         parent: None,
+        vlan: None,
     };
     BTreeMap::from([("guest".parse().unwrap(), link)])
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Kernel, KernelError, StepResult};
 use crate::plan::facts::{
-    ChainSeen, Facts, Link, Observed, Route, RouteKey, Rule, Set, Sysctl, TableSeen, Target,
+    ChainSeen, Device, Facts, Link, Observed, Route, RouteKey, Rule, Set, Sysctl, TableSeen, Target, Vlan,
 };
 use crate::plan::step::{Plan, Step, TableChange};
 
@@ -48,6 +48,8 @@ impl FakeKernel {
                 state.sysctls.insert(sysctl.clone(), value.clone());
                 true
             }
+            Step::AddVlan(device, vlan) => add_vlan(&mut state.links, device, vlan),
+            Step::RemoveLink(device) => state.links.remove(&device.index).is_some(),
             Step::SetLink(device, settings) => state.links.get_mut(&device.index).is_some_and(|link| {
                 link.up = true;
                 link.mtu = settings.mtu.unwrap_or(link.mtu);
@@ -131,6 +133,29 @@ impl From<&Facts> for Observed {
             table: facts.ruleset.as_ref().map(TableSeen::from),
         }
     }
+}
+
+/// The device of a tagged network, unless its index, its name or the network is another's.
+fn add_vlan(links: &mut BTreeMap<u32, Link>, device: &Device, vlan: &Vlan) -> bool {
+    let clashes = |link: &Link| {
+        let same = |seen: &Vlan| seen.id == vlan.id && seen.parent == vlan.parent;
+        link.device.index == device.index
+            || link.device.name == device.name
+            || link.vlan.as_ref().is_some_and(same)
+    };
+    let Some(parent) = links.get(&vlan.parent.index) else { return false };
+    if links.values().any(clashes) {
+        return false;
+    }
+    let link = Link {
+        device: device.clone(),
+        up: false,
+        parent: Some(vlan.parent.index),
+        vlan: Some(vlan.clone()),
+        ..parent.clone()
+    };
+    links.insert(device.index, link);
+    true
 }
 
 fn refused(step: &Step, why: &str) -> KernelError {

@@ -71,6 +71,8 @@ impl Linux {
     fn take(&mut self, step: &Step) -> Result<(), KernelError> {
         match step {
             Step::SetSysctl(sysctl, value) => sysctl::write(sysctl, value),
+            Step::AddVlan(device, vlan) => link::add_vlan(&mut self.route, device, vlan),
+            Step::RemoveLink(device) => link::remove(&mut self.route, device),
             Step::SetLink(device, settings) => link::set(&mut self.route, device, *settings),
             Step::AddAddress(device, address) => link::add_address(&mut self.route, device, *address),
             Step::RemoveAddress(device, address) => {
@@ -180,6 +182,8 @@ impl Kernel for Linux {
                 }
                 // A link that comes up, and an address that goes, take routes with them or bring some.
                 Step::SetLink(..) => (links, routes) = (true, true),
+                Step::AddVlan(..) => links = true,
+                Step::RemoveLink(_) => (links, addresses, routes) = (true, true, true),
                 Step::AddAddress(..) | Step::RemoveAddress(..) => (addresses, routes) = (true, true),
                 Step::AddRoutes(some) | Step::RemoveRoutes(some) => {
                     routes |= some.len() > READ_ONE_BY_ONE

@@ -2,7 +2,8 @@
 //!
 //! What comes is added before what goes is removed, and connections are flushed once nothing can make them anew. A table
 //! that comes is there before anything that it guards, and one that goes is there until nothing is left to be guarded:
-//! a router that is just starting answers nobody whom its rules would not let in. Called by the loop for boot, change,
+//! a router that is just starting answers nobody whom its rules would not let in. Only devices that the router makes are
+//! there before it, down and without an address, because the table names them. Called by the loop for boot, change,
 //! rollback and drift alike.
 
 use std::net::Ipv4Addr;
@@ -11,13 +12,18 @@ use imbl::ordmap::DiffItem;
 
 use super::diff_table::{diff_table, lost_mappings};
 use super::facts::route::TABLE_LOCAL;
-use super::facts::{ConntrackMatch, Device, Facts, Observed, Route, RouteKey};
+use super::facts::{ConntrackMatch, Device, Facts, Link, Observed, Route, RouteKey};
 use super::step::{Plan, Step};
 
 /// The steps from `observed` to `desired`.
 #[must_use]
 pub fn diff(desired: &Facts, observed: &Observed) -> Plan {
-    let mut steps = Vec::new();
+    let mut steps: Vec<Step> = desired
+        .vlans
+        .iter()
+        .filter(|(device, _)| !observed.links.contains_key(&device.index))
+        .map(|(device, vlan)| Step::AddVlan(device.clone(), vlan.clone()))
+        .collect();
     let changes = diff_table(desired.ruleset.as_ref(), observed.table.as_ref());
     let mut table = (!changes.is_empty()).then_some(Step::ChangeTable(changes));
     if observed.table.is_none() {
@@ -30,7 +36,8 @@ pub fn diff(desired: &Facts, observed: &Observed) -> Plan {
         }
     }
     for (device, settings) in &desired.links {
-        if observed.links.get(&device.index).is_some_and(|link| !settings.fits(link)) {
+        let comes = desired.vlans.contains_key(device);
+        if observed.links.get(&device.index).map_or(comes, |link| !settings.fits(link)) {
             steps.push(Step::SetLink(device.clone(), *settings));
         }
     }
@@ -62,6 +69,12 @@ pub fn diff(desired: &Facts, observed: &Observed) -> Plan {
         steps.push(Step::RemoveAddress(device.clone(), *address));
     }
     steps.extend(table);
+    let leftover = |link: &&Link| link.vlan.as_ref().is_some_and(|vlan| vlan.ours);
+    for link in observed.links.values().filter(leftover) {
+        if !desired.vlans.contains_key(&link.device) {
+            steps.push(Step::RemoveLink(link.device.clone()));
+        }
+    }
     if !lost.flush.is_empty() {
         steps.push(Step::FlushConntrack(lost.flush));
     }

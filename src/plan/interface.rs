@@ -4,8 +4,8 @@ use ipnet::Ipv4Net;
 
 use super::facts::route::{Selector, TABLE_MAIN};
 use super::facts::{Facts, LinkSettings, PolicyRule, Route, RouteKey, Sysctl};
-use super::mark;
 use super::target::{Place, Target};
+use super::{mark, vlan};
 use crate::config::Id;
 
 /// Replies to what came in by a public interface.
@@ -50,6 +50,7 @@ pub(super) fn lower(target: &Target, facts: &mut Facts) {
             }
         }
     }
+    vlan::lower(target, facts);
     if has_tables {
         let selector = Selector::AllButDefault;
         facts.rules.insert(PolicyRule { priority: PRIORITY_KNOWN, selector, table: TABLE_MAIN });

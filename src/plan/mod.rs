@@ -30,9 +30,11 @@ mod snat;
 pub mod step;
 mod target;
 mod traffic;
+mod vlan;
 
 pub use availability::{Availability, BackendName};
 pub use diff::diff;
 pub use lower::lower;
 pub use step::{Plan, Step, TableChange};
 pub use target::{Surroundings, Target, find_links};
+pub use vlan::wanted_links;

@@ -273,6 +273,7 @@ mod tests {
                 carrier: true,
                 master: None,
                 parent: None,
+                vlan: None,
             })
             .collect();
         let capabilities = Capabilities { balancing: true, stickiness: true, ..Capabilities::default() };

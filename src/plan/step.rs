@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 
 use super::facts::{
     BaseChain, ConntrackMatch, Device, Flowtable, Key, LinkSettings, Name, PolicyRule, Route, RouteKey, Rule,
-    SetKind, Sysctl, TABLE, Target,
+    SetKind, Sysctl, TABLE, Target, Vlan,
 };
 
 /// The steps from what is to what should be, in the order in which they are taken.
@@ -41,6 +41,10 @@ impl fmt::Display for Plan {
 pub enum Step {
     /// Writes a value of `/proc/sys`.
     SetSysctl(Sysctl, String),
+    /// Makes the device of a tagged network; it is down and has no address.
+    AddVlan(Device, Vlan),
+    /// Removes a device that the router made.
+    RemoveLink(Device),
     /// Sets a device and brings it up.
     SetLink(Device, LinkSettings),
     /// Gives a device an address.
@@ -103,6 +107,10 @@ impl Step {
         }
         match self {
             Self::SetSysctl(sysctl, value) => vec![format!("sysctl {sysctl} = {value}")],
+            Self::AddVlan(device, vlan) => {
+                vec![format!("link add {device} on {} vlan {}", vlan.parent, vlan.id)]
+            }
+            Self::RemoveLink(device) => vec![format!("link remove {device}")],
             Self::SetLink(device, LinkSettings { mtu: None }) => vec![format!("link {device} up")],
             Self::SetLink(device, LinkSettings { mtu: Some(mtu) }) => {
                 vec![format!("link {device} up mtu {mtu}")]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::availability::Availability;
 use super::facts::{Capabilities, Link, Name};
+use super::vlan;
 use crate::config::interface::{Interface, Selector};
 use crate::config::layout::Zone;
 use crate::config::{Collection, Config, Id};
@@ -75,22 +76,27 @@ impl Place<'_> {
 /// The devices of the interfaces, among the links that are there.
 ///
 /// A MAC may be on several devices: a bridge has its first port's, a VLAN its parent's. The one that stands by itself
-/// is meant, and the one that was there first among several.
+/// is meant, and the one that was there first among several. A VLAN is looked for on that one.
 #[must_use]
 pub fn find_links<'a>(
     interfaces: &Collection<Interface>,
     links: impl Iterator<Item = &'a Link> + Clone,
 ) -> BTreeMap<Id, Link> {
     let find = |interface: &Interface| {
-        let fits = |link: &&Link| match &interface.selector {
-            Selector::Mac(mac) => link.mac == Some(mac.octets()),
-            Selector::Device(name) => *link.device.name == *name.as_str(),
-        };
-        links
-            .clone()
-            .filter(fits)
-            .min_by_key(|link| (link.master.is_some() || link.parent.is_some(), link.device.index))
-            .cloned()
+        let carrier = carrier(interface, links.clone())?;
+        match interface.vlan {
+            Some(vlan) => links.clone().find(|link| vlan::is(link, vlan, &carrier.device)),
+            None => Some(carrier),
+        }
     };
-    interfaces.iter().filter_map(|(id, interface)| Some((id.clone(), find(interface)?))).collect()
+    interfaces.iter().filter_map(|(id, interface)| Some((id.clone(), find(interface)?.clone()))).collect()
+}
+
+/// The device that an interface's selector means.
+pub(super) fn carrier<'a>(interface: &Interface, links: impl Iterator<Item = &'a Link>) -> Option<&'a Link> {
+    let fits = |link: &&Link| match &interface.selector {
+        Selector::Mac(mac) => link.mac == Some(mac.octets()),
+        Selector::Device(name) => *link.device.name == *name.as_str(),
+    };
+    links.filter(fits).min_by_key(|link| (link.master.is_some() || link.parent.is_some(), link.device.index))
 }

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::kernel::{Kernel, KernelError, StepResult};
 use crate::plan::facts::{Facts, KnownChains, Link, Observed, Route, Sysctl};
-use crate::plan::{self, Plan, Step, Target, diff, find_links, lower};
+use crate::plan::{self, Plan, Step, Target, diff, lower, wanted_links};
 
 /// How often the difference is taken before the kernel is believed not to follow. An address that goes may take a
 /// route along, and a link that comes up may bring one: those are put right in the next round.
@@ -135,7 +135,7 @@ impl<K: Kernel, E: Engines, S: Supervisor> Loop<K, E, S> {
 
     pub(super) fn target(&self, config: &Config, observed: &Observed) -> Target {
         let surroundings = plan::Surroundings {
-            links: find_links(config.interfaces(), observed.links.values()),
+            links: wanted_links(config.interfaces(), &observed.links, self.surroundings.capabilities.vlan),
             capabilities: self.surroundings.capabilities,
             management_ports: self.surroundings.management_ports.clone(),
             conntrack_max: self.surroundings.conntrack_max,

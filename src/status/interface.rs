@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Board;
 use crate::clock::Timestamp;
-use crate::config::interface::{Role, Selector};
+use crate::config::interface::{Role, Selector, VlanId};
 use crate::config::net::InterfaceAddress;
 use crate::config::{Id, MacAddress};
 use crate::plan::facts::{Counters, Traffic};
@@ -54,6 +54,9 @@ pub struct InterfaceStatus {
     pub why: Option<String>,
     /// The kernel's name of the device.
     pub device: Option<String>,
+    /// The number of the tagged network that it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
     /// The device's Ethernet address.
     pub mac: Option<MacAddress>,
     /// The largest packet of the device, in octets.
@@ -86,7 +89,15 @@ pub(super) fn all(
                     Selector::Mac(mac) => format!("with MAC {mac}"),
                     Selector::Device(name) => format!("named {name}"),
                 };
-                (InterfaceState::Absent, Some(format!("no device {wanted} is there")))
+                let why = match interface.vlan {
+                    None => format!("no device {wanted} is there"),
+                    Some(vlan) => {
+                        format!(
+                            "no device {wanted} is there to carry VLAN {vlan}, or this kernel has no VLANs"
+                        )
+                    }
+                };
+                (InterfaceState::Absent, Some(why))
             }
         };
         let since = board.settle(&format!("interface `{id}`"), state.name(), why.as_deref(), now);
@@ -95,6 +106,7 @@ pub(super) fn all(
             since,
             why,
             device: link.map(|link| link.device.name.to_string()),
+            vlan: interface.vlan.map(VlanId::number),
             mac: link.and_then(|link| link.mac).and_then(MacAddress::from_octets),
             mtu: link.map(|link| link.mtu),
             roles: interface.roles.clone(),

@@ -58,7 +58,11 @@ impl KernelStatus {
                 "stickiness",
                 "load balancers that the kernel serves forget which backend a source had",
             ),
-            (vlan, "vlan", unused),
+            (
+                vlan,
+                "vlan",
+                "interfaces of tagged networks stay absent, unless somebody else makes their devices",
+            ),
             (vrf, "vrf", unused),
             (wireguard, "wireguard", unused),
         ];

@@ -50,6 +50,7 @@ fn link(index: u32, carrier: bool) -> Link {
         carrier,
         master: None,
         parent: None,
+        vlan: None,
     }
 }
 

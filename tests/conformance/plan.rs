@@ -1,6 +1,6 @@
 //! Configurations, the steps that they lead to, and the table that they end in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use vrouter::config::{Config, json};
 use vrouter::kernel::fake::FakeKernel;
 use vrouter::plan::facts::{Capabilities, Device, Link};
-use vrouter::plan::{Availability, BackendName, Surroundings, Target, diff, find_links, lower};
+use vrouter::plan::{Availability, BackendName, Surroundings, Target, diff, lower, wanted_links};
 
 /// Input: `1.json`, then `2.json` or `2.patch.json` and so on, posted one after the other; `2.down` names backends that
 /// are down from then on, a balancer, a pool and a backend on each line, and `2.drained` that nothing drains any more; a
@@ -21,7 +21,7 @@ fn a_configuration_leads_to_these_steps() {
         let without: BTreeSet<&str> = without.split_whitespace().collect();
         let links: Vec<Link> =
             links().into_iter().filter(|link| !without.contains(&*link.device.name)).collect();
-        let mut kernel = FakeKernel::with_links(links.clone());
+        let mut kernel = FakeKernel::with_links(links);
         let mut config = Config::default();
         let mut ruleset = String::new();
         let mut before = None;
@@ -40,7 +40,7 @@ fn a_configuration_leads_to_these_steps() {
                 availability = availability.following(&config, &next);
                 config = next;
             }
-            let mut target = target(config.clone(), &links, &without);
+            let mut target = target(config.clone(), &kernel.state.links, &without);
             target.availability = availability.clone();
             let facts = lower(&target, before.as_ref().map(|(target, facts)| (target, facts)));
             for sysctl in facts.sysctls.keys() {
@@ -97,11 +97,12 @@ fn links() -> Vec<Link> {
             carrier: true,
             master: None,
             parent: None,
+            vlan: None,
         })
         .collect()
 }
 
-fn target(config: Config, links: &[Link], without: &BTreeSet<&str>) -> Target {
+fn target(config: Config, links: &BTreeMap<u32, Link>, without: &BTreeSet<&str>) -> Target {
     let has = |feature| !without.contains(feature);
     let capabilities = Capabilities {
         flowtable: has("flowtable"),
@@ -110,12 +111,12 @@ fn target(config: Config, links: &[Link], without: &BTreeSet<&str>) -> Target {
         balancing: has("balancing"),
         connection_limit: has("connection_limit"),
         stickiness: has("stickiness"),
-        vlan: false,
+        vlan: has("vlan"),
         vrf: false,
         wireguard: false,
     };
     let surroundings = Surroundings {
-        links: find_links(config.interfaces(), links.iter()),
+        links: wanted_links(config.interfaces(), links, capabilities.vlan),
         capabilities,
         management_ports: BTreeSet::from([7270]),
         conntrack_max: 65_536,

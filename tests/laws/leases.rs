@@ -159,6 +159,7 @@ impl World {
             carrier: true,
             master: None,
             parent: None,
+            vlan: None,
         };
         let next = Snapshot::new(&config, &BTreeMap::from([("guest".parse().unwrap(), link)]));
         self.engine.changed(&self.snapshot, &next, self.now);

@@ -19,4 +19,5 @@ mod plan;
 mod reconcile;
 mod surroundings;
 mod trace;
+mod vlan;
 mod zstack;

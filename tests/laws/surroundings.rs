@@ -19,6 +19,7 @@ pub(crate) fn links(present: u8) -> Vec<Link> {
             carrier: true,
             master: None,
             parent: None,
+            vlan: None,
         })
         .collect()
 }

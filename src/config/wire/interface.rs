@@ -21,6 +21,12 @@ pub struct Interface {
     #[deserr(default)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceName>,
+    /// The 802.1Q network on that device that this interface is, by its number; the router makes a device for it. Without it,
+    /// the interface is what comes untagged.
+    #[deserr(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4094))]
+    pub vlan: Option<u16>,
     /// What the interface is for; several roles are merged onto one device. Guests are then known by their addresses: in the
     /// subnets of DHCP networks and of the sources of `snat`; until there are any, in all but that of the gateway and, where
     /// management is there too, the first of several.

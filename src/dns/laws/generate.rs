@@ -208,6 +208,7 @@ pub(super) fn present() -> BTreeMap<Id, Link> {
         carrier: true,
         master: None,
         parent: None,
+        vlan: None,
     };
     [("one", link(1, "eth0")), ("two", link(2, "eth1"))]
         .into_iter()

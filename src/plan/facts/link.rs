@@ -35,6 +35,21 @@ pub struct Link {
     pub master: Option<u32>,
     /// The index of the device that it is stacked on, such as a VLAN's.
     pub parent: Option<u32>,
+    /// The 802.1Q network that it is, where its parent is here.
+    pub vlan: Option<Vlan>,
+}
+
+/// What a device of a tagged network is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vlan {
+    /// The number of the network.
+    pub id: u16,
+    /// The device that carries it.
+    pub parent: Device,
+    /// The largest packet of that one, in octets: none of the network is larger.
+    pub parent_mtu: u32,
+    /// Whether the router made it.
+    pub ours: bool,
 }
 
 /// How a device should be set.

@@ -23,7 +23,7 @@ pub use conntrack::{Balanced, ConntrackMatch};
 pub use counters::{
     AddressTraffic, BalancedTotals, BalancedTraffic, Connections, Counted, Counters, Traffic, Way,
 };
-pub use link::{Device, Link, LinkSettings};
+pub use link::{Device, Link, LinkSettings, Vlan};
 pub use observed::{Capabilities, ChainSeen, KnownChains, Observed, TableSeen};
 pub use route::{PolicyRule, Route, RouteKey, WayAnswer, WayQuestion};
 pub use ruleset::{BaseChain, Chain, Flowtable, Hook, HookPoint, Name, Policy, Rule, Ruleset};
@@ -35,6 +35,10 @@ pub use sysctl::Sysctl;
 pub const ROUTE_PROTOCOL: u8 = 118;
 /// The priorities of our policy rules.
 pub const RULE_PRIORITIES: std::ops::RangeInclusive<u32> = 11_800..=11_899;
+/// The group of the devices that the router makes (`linux/if_link.h`: IFLA_GROUP; devices are in 0 by themselves).
+pub const LINK_GROUP: u32 = 118;
+/// The index of the first device that the router makes: the kernel counts its own from 1, and gives none twice.
+pub const LINK_INDICES: std::ops::Range<u32> = 0x4000..0x8000;
 /// The name of our nftables table, in the family `inet`.
 pub const TABLE: &str = "vrouter";
 /// The group that firewall logs go to (`linux/netfilter/nfnetlink_log.h`).
@@ -45,6 +49,8 @@ pub const LOG_GROUP: u16 = 118;
 pub struct Facts {
     /// Values of `/proc/sys`.
     pub sysctls: BTreeMap<Sysctl, String>,
+    /// Devices of tagged networks that the router makes.
+    pub vlans: BTreeMap<Device, Vlan>,
     /// How devices are set.
     pub links: BTreeMap<Device, LinkSettings>,
     /// Addresses of devices.

@@ -45,6 +45,7 @@ pub(super) fn links() -> BTreeMap<u32, Link> {
         carrier: true,
         master: None,
         parent: None,
+        vlan: None,
     };
     (0..5).map(|number| (number + 10, link(number))).collect()
 }

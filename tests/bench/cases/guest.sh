@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The kernel path in the appliance itself, whose kernel has the flowtable that a host may lack: a TCP balancer with and
-# without it, against plain routing by the same machine without the product. Counted is the processor time of the machine's
+# The kernel path in the appliance itself, whose kernel has the flowtable that a host may lack: a TCP balancer with it and
+# (no-flowtable) without it, against plain routing by the same machine without the product. Counted is the processor time of the machine's
 # virtual processors alone: what is around them, emulation of devices included, is the same for all.
 
 GUEST_VIP=198.51.100.10
@@ -10,15 +10,16 @@ case_guest() {
     local round program
     guest_lab
     for ((round = 1; round <= ROUNDS; round++)); do
-        for program in vrouter bounded routing; do
+        for program in vrouter no-flowtable routing; do
             guest_boot "$program"
+            guest_proves "$program"
             guest_measure "$program"
             vm_power_cut
         done
         step "guest: round $round of $ROUNDS"
     done
     local peer
-    for peer in routing bounded; do
+    for peer in routing no-flowtable; do
         row 'L4 in the image, requests per processor second of the machine' 1/s "$peer" "$(guest_bar "$peer")"
         row 'L4 in the image, MiB per processor second of the machine' MiB/s "$peer" "$(guest_bar "$peer")"
         row 'L4 in the image, connections per processor second of the machine' 1/s "$peer" -
@@ -112,8 +113,31 @@ guest_document() {
         },
         load_balancers: {site: {address: $vip, port: 8080, protocol: "tcp",
             pools: {site: {backends: {server: {address: $server, port: 80}}}}}}
-    } + if $program == "bounded"
+    } + if $program == "no-flowtable"
         then {qos: {nobody: {address: "198.51.100.99", ingress_bits_per_second: 1000000}}} else {} end'
+}
+
+# guest_proves PROGRAM: a download is in the flowtable of the machine that has one, and in that of no other.
+guest_proves() {
+    local found=no load
+    [[ $1 != routing ]] || return 0
+    vm_until "its console has a shell" 120 console_ready
+    start_inside client "proves-$1" curl --silent --output /dev/null --limit-rate 1M "$GUEST_URL/bulk?[1-32]"
+    load=$STARTED
+    vm_until "a download is established" 60 guest_tracked 'ESTABLISHED|\[OFFLOAD\]'
+    # It would be there with its next packet.
+    sleep 2
+    ! guest_tracked '\[OFFLOAD\]' || found=yes
+    kill -KILL -- "-$load" 2>/dev/null || true
+    case $1-$found in
+        vrouter-yes | no-flowtable-no) ;;
+        *) fail "$1: a connection is in the flowtable: $found" ;;
+    esac
+}
+
+# guest_tracked PATTERN: whether the machine follows such a connection to the balancer.
+guest_tracked() {
+    console 'cat /proc/net/nf_conntrack' | grep -aE "dst=$GUEST_VIP " | grep -aqE "$1"
 }
 
 # guest_measure PROGRAM: requests and new connections by wrk, bytes by curl.

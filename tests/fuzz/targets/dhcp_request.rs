@@ -44,6 +44,7 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
         carrier: true,
         master: None,
         parent: None,
+        vlan: None,
     };
     Snapshot::new(&config, &BTreeMap::from([("guest".parse().expect("an id"), link)]))
 });
