@@ -4,10 +4,18 @@
 //! and gives it a `/var` that can be written: the data disk where there is one, memory otherwise. Then it becomes
 //! systemd. It has no shell beside it and starts no program; whatever keeps the root from being mounted is said on the
 //! console, and the kernel's `panic=` decides what follows.
+//!
+//! Where the command line says `vrouter.verity=`, the root is the one of the disk's two slots that holds what is named
+//! there, every block of it checked by the kernel, and nothing else is ever mounted in its place.
 
+mod firmware;
+mod mapper;
 mod modules;
 mod mounts;
+mod partitions;
+mod slots;
 mod superblock;
+mod verity;
 
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -32,6 +40,12 @@ enum InitError {
     #[error("no disk holds an erofs root; disks seen: {seen}")]
     NoRoot {
         /// The names of all disks.
+        seen: String,
+    },
+    /// No slot holds the root that the command line names.
+    #[error("no slot holds the root that the command line names: {seen}")]
+    NoSlot {
+        /// All slots, and why each is not the one.
         seen: String,
     },
 }
@@ -61,8 +75,19 @@ fn main() -> ExitCode {
 fn boot() -> Result<Infallible, InitError> {
     mounts::kernel_interfaces()?;
     modules::load_all()?;
-    let root = mounts::find_root()?;
-    mounts::root(&root)?;
+    if let Some(wanted) = slots::wanted()? {
+        let (root, slot) = slots::open(&wanted)?;
+        mounts::root(&root)?;
+        say(&format!("the root is {} on {}", slot.name, slot.device.display()));
+        for obstacle in
+            [firmware::partition(&slot), firmware::variables()].into_iter().filter_map(Result::err)
+        {
+            say(&format!("no update can be taken: {obstacle}"));
+        }
+    } else {
+        let root = mounts::find_root()?;
+        mounts::root(&root)?;
+    }
     say(&mounts::state()?);
     mounts::switch_root()?;
     let systemd = c"/usr/lib/systemd/systemd";

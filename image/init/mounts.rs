@@ -14,7 +14,7 @@ use crate::InitError;
 use crate::superblock::{Content, PROBE, recognise};
 
 /// Where the root is put together before it becomes `/`.
-const NEW_ROOT: &str = "/root";
+pub(crate) const NEW_ROOT: &str = "/root";
 /// A disk that is plugged in while the machine starts may be this late.
 const ROOT_TRIES: u32 = 1000;
 const ROOT_PAUSE: Duration = Duration::from_millis(10);
@@ -23,7 +23,7 @@ const ROOT_PAUSE: Duration = Duration::from_millis(10);
 const NOTHING: Option<&str> = None;
 
 /// Nothing on a writable file system is ever run or opened as a device.
-const DATA_ONLY: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
+pub(crate) const DATA_ONLY: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
 
 /// Mounts /dev, /proc and /sys.
 ///
@@ -41,16 +41,24 @@ pub(crate) fn kernel_interfaces() -> Result<(), InitError> {
     Ok(())
 }
 
+/// As many tries to find a disk as one that appears late is waited for, with a pause between two.
+pub(crate) fn tries() -> impl Iterator<Item = ()> {
+    (0..ROOT_TRIES).map(|number| {
+        if number > 0 {
+            thread::sleep(ROOT_PAUSE);
+        }
+    })
+}
+
 /// The disk or partition that holds the root; waits a while for one to appear.
 ///
 /// # Errors
 /// None appears.
 pub(crate) fn find_root() -> Result<PathBuf, InitError> {
-    for _ in 0..ROOT_TRIES {
+    for () in tries() {
         if let Some(root) = disks().into_iter().find(|disk| content(disk) == Content::Root) {
             return Ok(root);
         }
-        thread::sleep(ROOT_PAUSE);
     }
     let seen: Vec<_> = disks().iter().map(|disk| disk.display().to_string()).collect();
     Err(InitError::NoRoot { seen: if seen.is_empty() { "none".to_owned() } else { seen.join(", ") } })
@@ -149,7 +157,14 @@ fn content(disk: &Path) -> Content {
     if read.is_ok() { recognise(&start) } else { Content::Other }
 }
 
-fn attach(source: &str, kind: &str, target: &str, flags: MsFlags, options: &str) -> Result<(), InitError> {
+/// Mounts with the subject of a refusal.
+pub(crate) fn attach(
+    source: &str,
+    kind: &str,
+    target: &str,
+    flags: MsFlags,
+    options: &str,
+) -> Result<(), InitError> {
     mount(Some(source), target, Some(kind), flags, Some(options))
         .map_err(InitError::refused("mount", format!("{source} on {target}")))
 }

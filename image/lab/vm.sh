@@ -1,12 +1,26 @@
 # shellcheck shell=bash
-# The machine: QEMU with the image's kernel, initramfs and root. Sourced by image/run and tests/qemu/run, after net.sh.
+# The machine: QEMU with the image's kernel, initramfs and root, or with a disk and firmware. Sourced by image/run and tests/qemu/run, after net.sh.
 
 # What a machine is started with; whoever sources this changes it before vm_start.
 VM_ROOT=$OUT/root.erofs
 VM_MEMORY=96
+# The same for a machine with firmware, which needs memory of its own while it starts.
+VM_DISK_MEMORY=128
 VM_ACCELERATOR=tcg
+# Emulation by one thread, for cases that start a machine very often or count how often it starts: now and then one of two
+# threads runs an instruction that the other's kernel has just replaced, and that kernel then ends in an int3 of its own.
+VM_STEADY=tcg,thread=single
+# A copy of $OUT/disk.raw: the machine starts from it by its firmware, and a restart does not end QEMU. Empty: QEMU itself
+# starts the kernel, from files.
+VM_DISK=
+# The firmware, and what it remembers when a machine is new.
+VM_FIRMWARE=/usr/share/OVMF/OVMF_CODE_4M.fd
+VM_FIRMWARE_MEMORY=/usr/share/OVMF/OVMF_VARS_4M.fd
 # A copy of $OUT/data.ext4 that keeps the state; empty: the machine has no data disk.
 VM_DATA=
+# A program that takes a disk as it was at the start and a log of what was written since, and leaves what had been flushed:
+# a power cut loses the rest then, as a real one may. Empty: what the machine wrote is there, flushed or not.
+VM_REPLAY=
 # A file with the first configuration; empty: the machine gets none.
 VM_CONFIG=
 # The token that the machine takes from the lab's operator; empty: it is given none, and its API stays on its loopback.
@@ -33,18 +47,33 @@ vm_start() {
     VM_CONSOLE=$LAB_DIR/$name.console
     VM_SOCKET=$LAB_DIR/$name.socket
     VM_MONITOR=$LAB_DIR/$name.monitor
-    # No device that is not asked for; a crash ends QEMU instead of starting the machine again.
+    # No device that is not asked for.
     arguments=(
         -accel "$VM_ACCELERATOR" -cpu max -M q35 -smp 2 -m "$VM_MEMORY"
-        -nodefaults -no-user-config -display none -no-reboot -name "$name,debug-threads=on"
-        -kernel "$OUT/vmlinuz" -initrd "$OUT/initrd" -append "$(<"$OUT/cmdline")${VM_APPEND:+ $VM_APPEND}"
-        -drive "if=none,id=root,file=$VM_ROOT,format=raw,readonly=on" -device 'virtio-blk-pci,drive=root'
+        -nodefaults -no-user-config -display none -name "$name,debug-threads=on"
         -object 'rng-random,id=rng,filename=/dev/urandom' -device 'virtio-rng-pci,rng=rng'
         -chardev "socket,id=console,path=$VM_SOCKET,server=on,wait=off,logfile=$VM_CONSOLE" -serial chardev:console
         -monitor "unix:$VM_MONITOR,server=on,wait=off"
     )
+    if [[ -n $VM_DISK ]]; then
+        # Beside the disk, since it is as much a part of the machine.
+        [[ -e $VM_DISK.firmware ]] || cp "$VM_FIRMWARE_MEMORY" "$VM_DISK.firmware"
+        arguments+=(
+            -drive "if=pflash,unit=0,format=raw,readonly=on,file=$VM_FIRMWARE"
+            -drive "if=pflash,unit=1,format=raw,file=$VM_DISK.firmware"
+            -device 'virtio-blk-pci,drive=disk,bootindex=1'
+        )
+        vm_disk disk "$VM_DISK"
+    else
+        # A crash ends QEMU instead of starting the machine again.
+        arguments+=(
+            -no-reboot -kernel "$OUT/vmlinuz" -initrd "$OUT/initrd" -append "$(<"$OUT/cmdline")${VM_APPEND:+ $VM_APPEND}"
+            -drive "if=none,id=root,file=$VM_ROOT,format=raw,readonly=on" -device 'virtio-blk-pci,drive=root'
+        )
+    fi
     if [[ -n $VM_DATA ]]; then
-        arguments+=(-drive "if=none,id=data,file=$VM_DATA,format=raw" -device 'virtio-blk-pci,drive=data')
+        arguments+=(-device 'virtio-blk-pci,drive=data')
+        vm_disk data "$VM_DATA"
     fi
     if [[ -n $VM_CONFIG ]]; then
         arguments+=(-smbios "type=11,value=io.systemd.credential.binary:vrouter.config=$(base64 -w 0 "$VM_CONFIG")")
@@ -87,6 +116,21 @@ vm_tap_queues() {
     VM_TAP_QUEUES=$VM_QUEUES
 }
 
+# vm_disk NODE FILE: adds a disk to vm_start's arguments, with a log of what is written to it where a cut is to lose some.
+vm_disk() {
+    arguments+=(-blockdev "driver=file,node-name=$1-file,filename=$2")
+    if [[ -z $VM_REPLAY ]]; then
+        arguments+=(-blockdev "driver=raw,node-name=$1,file=$1-file")
+        return
+    fi
+    cp --sparse=always "$2" "$2.before"
+    : >"$2.writes"
+    arguments+=(
+        -blockdev "driver=file,node-name=$1-writes,filename=$2.writes"
+        -blockdev "driver=blklogwrites,node-name=$1,file=$1-file,log=$1-writes"
+    )
+}
+
 # vm_alive: whether the machine runs.
 vm_alive() {
     kill -0 "$VM_PID" 2>/dev/null
@@ -94,8 +138,17 @@ vm_alive() {
 
 # vm_power_cut: ends the machine as a pulled plug does.
 vm_power_cut() {
+    local disk
     kill -KILL "$VM_PID" 2>/dev/null || true
     wait "$VM_PID" 2>/dev/null || true
+    for disk in "$VM_DISK" "$VM_DATA"; do
+        [[ -n $disk && -e $disk.writes ]] || continue
+        # Empty where the machine did not get as far as to have its disk.
+        [[ ! -s $disk.writes ]] || "$VM_REPLAY" "$disk.before" "$disk.writes" >>"$LAB_DIR/replayed" ||
+            fail "the writes to $disk cannot be followed"
+        mv "$disk.before" "$disk"
+        rm "$disk.writes"
+    done
 }
 
 # vm_press_power_button: asks the machine to end in order, as `virsh shutdown` does.

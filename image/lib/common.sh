@@ -13,9 +13,11 @@ PATH=$PATH:/usr/sbin:/sbin
 
 # What a build runs. libclang and the kernel's headers: the bindings to nftables are generated.
 BUILD_PACKAGES=(
-    binutils ca-certificates cpio dpkg e2fsprogs erofs-utils jq kmod zstd
+    binutils ca-certificates cpio dpkg e2fsprogs erofs-utils jq kmod openssl zstd
     gcc libc6-dev linux-libc-dev libclang1-14
 )
+# What a disk is made with, besides.
+DISK_PACKAGES=(cryptsetup-bin dosfstools genimage mtools qemu-utils)
 
 # One line of progress with the seconds since the start.
 step() {
@@ -39,6 +41,16 @@ budget() {
         /^\[/ { here = ($0 == section) }
         here && $1 == key { print $2; found = 1 }
         END { exit !found }' "$IMAGE_DIR/budgets.toml" || fail "budgets.toml has no $2 in [$1]"
+}
+
+# version: what the image is called: this source's version, or VERSION.
+version() {
+    if [[ -n ${VERSION:-} ]]; then
+        [[ $VERSION =~ ^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}$ ]] || fail "VERSION=$VERSION is no version; one is three numbers, such as 1.2.3"
+        echo "$VERSION"
+    else
+        sed -n 's/^version = "\(.*\)"/\1/p' "$TOP/Cargo.toml" | head -n 1
+    fi
 }
 
 # need_packages PACKAGE...: Debian packages that have to be installed; installs them where it may.

@@ -71,7 +71,7 @@ add_modules() {
 # add_names TREE: what the system is called.
 add_names() {
     local version
-    version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$TOP/Cargo.toml" | head -n 1)
+    version=$(version)
     printf '%s\n' 'NAME=vrouter' 'ID=vrouter' 'ID_LIKE=debian' "VERSION_ID=$version" "PRETTY_NAME=\"vrouter $version\"" \
         >"$1/usr/lib/os-release"
     ln -s ../usr/lib/os-release "$1/etc/os-release"
@@ -88,6 +88,7 @@ build_root() {
     done
     cp -rP --no-preserve=ownership "$IMAGE_DIR/overlay/." "$tree/"
     install -m 0755 "$BINARIES/vrouterd" "$BINARIES/vrctl" "$tree/usr/bin/"
+    install -D -m 0644 "$UPDATE_KEY" "$tree/usr/share/vrouter/update.pub"
     add_names "$tree"
     add_libraries "$tree"
     [[ $KERNEL == own ]] || add_modules "$tree"
