@@ -19,6 +19,7 @@
 //! - [`dns`]: names for the guests, by itself or by asking forwarders.
 //! - [`balancer`]: connections and requests shared among backends.
 //! - [`reconcile`]: the loop that owns them all: one path for boot, change, rollback and repair.
+//! - [`system`]: the firmware itself: which version runs, updates of it, whether a new one is good.
 //! - [`status`]: how each part does, since when, and why not.
 //! - [`api`]: the door: HTTP to a value or a refusal.
 //! - [`engines`]: DHCP, DNS and the balancer side by side.
@@ -70,6 +71,8 @@ pub mod reconcile;
 pub mod status;
 #[cfg(feature = "router")]
 pub mod store;
+#[cfg(feature = "router")]
+pub mod system;
 #[cfg(feature = "router")]
 pub mod trace;
 #[cfg(feature = "router")]

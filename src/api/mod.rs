@@ -19,6 +19,7 @@ pub mod problem;
 pub mod server;
 mod status;
 pub(crate) mod stream;
+mod system;
 mod throttle;
 mod trace;
 mod unread;
@@ -38,10 +39,12 @@ pub use door::Door;
 pub use problem::Problem;
 pub use server::Listener;
 pub use status::LeaseList;
+pub use system::Rebooting;
 
 use crate::engines::Services;
 use crate::reconcile::Handle;
 use crate::status::Reporter;
+use crate::system::System;
 
 /// How long a request may take, from its head to its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -57,6 +60,8 @@ pub struct Context {
     pub reporter: Arc<Reporter>,
     /// Who may speak, and how much at once.
     pub door: Arc<Door>,
+    /// The firmware.
+    pub system: Arc<System>,
 }
 
 /// The native API.
@@ -77,6 +82,9 @@ pub fn router(context: Context) -> Router {
         .route("/v1/leases", get(status::leases))
         .route("/v1/balancers", get(balancers::all))
         .route("/v1/balancers/{id}", get(balancers::one))
+        .route("/v1/system", get(system::system))
+        .route(system::UPDATE, post(system::update))
+        .route("/v1/system/reboot", post(system::reboot))
         .route("/", get(page::page))
         .route("/docs", get(docs::page))
         .route("/metrics", get(status::metrics))
@@ -93,6 +101,9 @@ pub fn router(context: Context) -> Router {
 }
 
 async fn with_deadline(request: Request, next: Next) -> Response {
+    if request.uri().path() == system::UPDATE {
+        return next.run(request).await;
+    }
     match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::timeout(REQUEST_TIMEOUT.as_secs()).into_response(),

@@ -4,6 +4,7 @@
 
 mod answers;
 mod examples;
+mod firmware;
 
 use axum::Json;
 use schemars::generate::SchemaSettings;
@@ -44,6 +45,7 @@ pub fn openapi() -> Value {
         .into_iter()
         .chain(history(&mut schemas))
         .chain(views(&mut schemas))
+        .chain(firmware::paths(&mut schemas))
         .map(|(path, item)| (path.to_owned(), item))
         .collect();
     answers::complete(&mut paths);

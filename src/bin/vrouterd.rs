@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use vrouter::daemon::{self, AccessOptions, Options};
+use vrouter::daemon::{self, AccessOptions, FirmwareOptions, Options};
 use vrouter::zstack;
 
 /// The systemd credential that a router without a memory starts from.
@@ -38,22 +38,35 @@ struct Arguments {
     /// Hands that port to this user and ends: for root, before the service starts as a user who may not open it.
     #[arg(long, value_name = "USER")]
     hand_zstack_vport_to: Option<String>,
+    /// Hands the slot of the disk that an update goes to to this user and ends: for root, before the service starts.
+    #[arg(long, value_name = "USER")]
+    hand_idle_slot_to: Option<String>,
+    #[command(flatten)]
+    firmware: FirmwareOptions,
     #[command(flatten)]
     access: AccessOptions,
 }
 
 fn main() -> ExitCode {
-    let Arguments { state_dir, listen, socket, zstack_listen, zstack_vport, hand_zstack_vport_to, access } =
-        Arguments::parse();
+    let Arguments {
+        state_dir,
+        listen,
+        socket,
+        firmware,
+        access,
+        zstack_listen,
+        zstack_vport,
+        hand_zstack_vport_to,
+        hand_idle_slot_to,
+    } = Arguments::parse();
     vrouter::log::start(std::env::var_os("JOURNAL_STREAM").is_some());
-    if let Some(user) = hand_zstack_vport_to {
-        return match zstack::hand_over(&zstack_vport, &user) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                tracing::error!(port = %zstack_vport.display(), %error, "the port cannot be handed over");
-                ExitCode::FAILURE
-            }
-        };
+    let port = hand_zstack_vport_to.map(|user| ("the port", zstack::hand_over(&zstack_vport, &user)));
+    let slot = hand_idle_slot_to.map(|user| ("the idle slot", firmware.hand_over(&user)));
+    if port.is_some() || slot.is_some() {
+        let failed =
+            [port, slot].into_iter().flatten().filter_map(|(what, handed)| Some((what, handed.err()?)));
+        let failed = failed.inspect(|(what, error)| tracing::error!(%error, "{what} cannot be handed over"));
+        return if failed.count() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let zstack = (!zstack_listen.is_empty())
         .then_some(zstack::service::Options { listen: zstack_listen, port: zstack_vport });
@@ -65,7 +78,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let options = Options { state_dir, listen, socket, access, first: credential(), zstack };
+    let options = Options { state_dir, listen, socket, access, first: credential(), zstack, firmware };
     match runtime.block_on(daemon::run(options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

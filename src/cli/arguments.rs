@@ -10,6 +10,7 @@ use clap_complete::Shell;
 
 use super::address::{Address, SOCKET, Url};
 use super::credentials::Files;
+use super::system::SystemCommand;
 use super::trace::TraceArguments;
 
 /// How long the name of a network may be, in characters.
@@ -245,6 +246,12 @@ Examples:
         /// Whether it goes back by itself.
         #[command(flatten)]
         confirm: ConfirmArguments,
+    },
+    /// The firmware: which version runs, updates, and a start of the machine.
+    System {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: SystemCommand,
     },
     /// Print a script that completes the words of this command line in a shell. No router is asked.
     #[command(after_help = "\

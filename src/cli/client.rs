@@ -1,9 +1,11 @@
 //! One request and its answer, over HTTP on TCP or on a socket in the file system: the one place that talks to the
 //! router.
 
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper::header::{self, HeaderMap};
@@ -21,6 +23,7 @@ use super::address::Address;
 use super::credentials::Credentials;
 use super::error::CliError;
 use super::json;
+use super::upload::Upload;
 use crate::clock::{self, Timestamp};
 
 /// How long a connection may take.
@@ -33,6 +36,8 @@ const ANSWER_LIMIT: usize = 256 << 20;
 pub(super) const JSON: &str = "application/json";
 /// What a merge patch is sent as (RFC 7396 section 4).
 pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
+/// What a file is sent as.
+const OCTETS: &str = "application/octet-stream";
 /// What refusals come as (RFC 9457 section 3).
 const PROBLEM: &str = "application/problem+json";
 
@@ -51,8 +56,25 @@ pub(super) struct Question {
     method: Method,
     /// The path, with a query where there is one.
     target: String,
-    content: Option<(&'static str, Vec<u8>)>,
+    content: Option<(&'static str, Content)>,
     if_match: Option<u64>,
+}
+
+/// What is sent.
+#[derive(Debug)]
+enum Content {
+    Octets(Vec<u8>),
+    File(Upload),
+}
+
+impl Content {
+    /// As a body.
+    fn body(self) -> UnsyncBoxBody<Bytes, io::Error> {
+        match self {
+            Self::Octets(octets) => Full::new(octets.into()).map_err(|never| match never {}).boxed_unsync(),
+            Self::File(upload) => upload.boxed_unsync(),
+        }
+    }
 }
 
 impl Question {
@@ -63,7 +85,18 @@ impl Question {
 
     /// To send something.
     pub(super) fn send(method: Method, target: &str, kind: &'static str, body: Vec<u8>) -> Self {
-        Self { method, target: target.to_owned(), content: Some((kind, body)), if_match: None }
+        Self {
+            method,
+            target: target.to_owned(),
+            content: Some((kind, Content::Octets(body))),
+            if_match: None,
+        }
+    }
+
+    /// To send a file, which takes as long as it takes.
+    pub(super) fn upload(target: &str, file: Upload) -> Self {
+        let content = Some((OCTETS, Content::File(file)));
+        Self { method: Method::POST, target: target.to_owned(), content, if_match: None }
     }
 
     /// Only where this generation runs (RFC 9110 section 13.1.1).
@@ -131,7 +164,7 @@ impl Client {
         }
     }
 
-    async fn connect<S>(&self, connecting: impl Future<Output = std::io::Result<S>>) -> Result<S, CliError> {
+    async fn connect<S>(&self, connecting: impl Future<Output = io::Result<S>>) -> Result<S, CliError> {
         match timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(self.unreachable(error.to_string())),
@@ -145,6 +178,9 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        if matches!(question.content, Some((_, Content::File(_)))) {
+            return self.exchange(stream, question).await;
+        }
         match timeout(REQUEST_TIMEOUT, self.exchange(stream, question)).await {
             Ok(answered) => answered,
             Err(_) => Err(self.no_answer(format!("nothing in {} seconds", REQUEST_TIMEOUT.as_secs()))),
@@ -172,7 +208,7 @@ impl Client {
         self.understand(status, &headers, body)
     }
 
-    fn request(&self, question: Question) -> Result<Request<Full<Bytes>>, CliError> {
+    fn request(&self, question: Question) -> Result<Request<UnsyncBoxBody<Bytes, io::Error>>, CliError> {
         let mut request = Request::builder()
             .method(question.method)
             .uri(&question.target)
@@ -185,13 +221,13 @@ impl Client {
         if let Some(generation) = question.if_match {
             request = request.header(header::IF_MATCH, format!("\"{generation}\""));
         }
-        let mut body = Vec::new();
+        let mut body = Content::Octets(Vec::new());
         if let Some((kind, content)) = question.content {
             request = request.header(header::CONTENT_TYPE, kind);
             body = content;
         }
         // Only a host that no header can hold fails here, and then nothing was asked.
-        request.body(Full::new(body.into())).map_err(|error| self.unreachable(error.to_string()))
+        request.body(body.body()).map_err(|error| self.unreachable(error.to_string()))
     }
 
     fn understand(&self, status: StatusCode, headers: &HeaderMap, body: Bytes) -> Result<Answer, CliError> {
@@ -217,7 +253,7 @@ impl Client {
         CliError::Unreachable { address: self.address.to_string(), reason }
     }
 
-    fn no_answer(&self, reason: String) -> CliError {
+    pub(super) fn no_answer(&self, reason: String) -> CliError {
         CliError::NoAnswer { address: self.address.to_string(), reason }
     }
 
@@ -297,7 +333,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_never_comes_is_given_up() {
         let client = Client::new(Address::Unix("/run/vrouter/api.sock".into()), Credentials::default());
-        let error = client.connect(std::future::pending::<std::io::Result<()>>()).await.unwrap_err();
+        let error = client.connect(std::future::pending::<io::Result<()>>()).await.unwrap_err();
         assert_eq!(error.exit(), Exit::Unreachable);
         let said = "cannot reach the router at /run/vrouter/api.sock: no connection in 5 seconds";
         assert_eq!(error.to_string(), said);

@@ -21,14 +21,17 @@ mod json;
 mod leases;
 mod output;
 mod status;
+mod system;
 mod table;
 mod trace;
+mod upload;
 mod watch;
 
 pub use address::{Address, Url};
 pub use arguments::{Arguments, Command};
 pub use error::{CliError, Exit};
 pub use output::Output;
+pub use system::SystemCommand;
 
 use self::client::Client;
 use self::credentials::Credentials;
@@ -73,6 +76,7 @@ async fn command(
         Command::Balancers { id, watch: Some(seconds) } => {
             balancers::watch(id.as_deref(), seconds, json, client, output).await
         }
+        Command::System { command } => system::run(command, json, client, output).await,
         Command::Completion { shell } => {
             output.print(&arguments::completion(shell))?;
             Ok(Exit::Done)

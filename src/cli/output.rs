@@ -10,6 +10,9 @@ use super::json::pretty;
 /// Clears a terminal and goes to its upper left corner (ECMA-48: ED, CUP).
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
+/// Goes to the beginning of the line and clears it (ECMA-48: EL).
+const LINE: &str = "\r\x1b[K";
+
 /// Where answers and complaints go.
 pub struct Output<'a> {
     stdout: &'a mut dyn Write,
@@ -45,6 +48,18 @@ impl<'a> Output<'a> {
     pub(super) fn repaint(&mut self, text: &str) -> io::Result<()> {
         let text = if self.terminal { format!("{CLEAR}{text}") } else { format!("{text}\n") };
         self.print(&text)
+    }
+
+    /// Says how far something is, in place of what was said before; nobody who reads a file wants to know.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn progress(&mut self, text: &str) -> io::Result<()> {
+        if !self.terminal {
+            return Ok(());
+        }
+        write!(self.stderr, "{LINE}{text}")?;
+        self.stderr.flush()
     }
 
     /// Says what went wrong: a problem document as JSON to standard output where JSON is asked for, all else to

@@ -4,9 +4,11 @@
 //! leaves the kernel as it is: what was being forwarded is forwarded on. Called by `bin/vrouterd.rs`.
 
 mod access;
+mod firmware;
 pub(crate) mod first;
 mod memory;
 pub mod process;
+mod remembered;
 mod supervisor;
 mod traffic;
 
@@ -25,6 +27,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 pub use self::access::{AccessError, AccessOptions};
+pub use self::firmware::FirmwareOptions;
 use self::first::first_boot;
 use self::supervisor::ServiceManager;
 use self::traffic::KernelCounts;
@@ -35,7 +38,7 @@ use crate::kernel::{self, Events, FirewallLog, KernelError, Linux};
 use crate::plan::facts::{AddressTraffic, Counters};
 use crate::reconcile::{Handle, Loop, Surroundings};
 use crate::status::{KernelReadings, Reporter};
-use crate::store::{Generations, StateLock, StoreError};
+use crate::store::{self, Generations, StateLock, StoreError};
 use crate::zstack;
 
 /// How long requests that are being answered are given when the service ends.
@@ -56,6 +59,8 @@ pub struct Options {
     pub first: Option<Vec<u8>>,
     /// ZStack's personality, where it is wanted.
     pub zstack: Option<zstack::service::Options>,
+    /// The firmware of the machine.
+    pub firmware: FirmwareOptions,
 }
 
 /// What keeps the service from running.
@@ -102,15 +107,24 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let listen_on = options.access.listen(&options.listen, door.access.asks())?;
     // Held to the end: whoever comes next finds everything written.
     let _lock = StateLock::take(&options.state_dir)?;
-    let store = Generations::open(&options.state_dir)?;
+    store::format::mark(&options.state_dir, env!("CARGO_PKG_VERSION"));
+    let store = remembered::open(&options.state_dir).await?;
     let remembers = store.0.last() > 0;
     let listeners = listen(&listen_on, &options.socket)?;
     let services = Arc::new(Services::open(&options.state_dir)?);
     let commanded = options.zstack.iter().flat_map(|zstack| &zstack.listen);
     let commands = commanded.clone().map(|address| tcp_at(*address)).collect::<Result<Vec<_>, _>>()?;
     let ports = listen_on.iter().chain(commanded);
-    let ports = ports.filter(|address| !address.ip().is_loopback()).map(SocketAddr::port).collect();
-    let (handle, mut ended) = start_loop(store, &services, ports).await?;
+    let ports: BTreeSet<u16> =
+        ports.filter(|address| !address.ip().is_loopback()).map(SocketAddr::port).collect();
+    let (handle, mut ended) = match start_loop(store, &services, ports.clone()).await {
+        Err(DaemonError::Remembered(faults)) => {
+            let why = faults.to_string();
+            let store = remembered::understood(&options.state_dir, &why).await;
+            start_loop(store.map_err(|_| DaemonError::Remembered(faults))?, &services, ports).await?
+        }
+        started => started?,
+    };
     if let Some(first) = options.first.filter(|_| !remembers) {
         // A fault leaves it waiting for a management plane.
         if let Err(why) = first_boot(&handle, &first).await {
@@ -132,12 +146,16 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let counts = KernelCounts::new(handle.clone());
     let listening = tokio::spawn(counts.clone().listen());
     let kernel = KernelReadings { counters, addresses, balanced: Box::new(move || counts.read()) };
-    let reporter = Arc::new(Reporter::new(handle.clone(), services.clone(), kernel));
+    let system = options.firmware.system(&options.state_dir).await?;
+    let reporter = Reporter::new(handle.clone(), services.clone(), kernel).with_system(system.clone());
+    let reporter = Arc::new(reporter);
+    let trying = firmware::watch(system.clone(), reporter.clone());
     let router = api::router(api::Context {
         handle: handle.clone(),
         services: services.clone(),
         reporter: reporter.clone(),
         door: door.clone(),
+        system,
     });
     let watching = tokio::spawn(reporter.clone().watch());
     for listener in listeners {
@@ -156,9 +174,10 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
         tracing::warn!("requests that are still being answered are cut off");
     }
     // The loop ends once nobody can ask it any more, with what it is doing done; then the engines end.
-    watching.abort();
-    listening.abort();
-    let _ = tokio::join!(watching, listening);
+    for task in [&watching, &listening, &trying] {
+        task.abort();
+    }
+    let _ = tokio::join!(watching, listening, trying);
     drop((servers, router, handle));
     if result.is_ok() && tokio::time::timeout(DRAIN, ended).await.is_err() {
         tracing::warn!("the loop is still busy and ends with the process");

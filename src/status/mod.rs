@@ -15,6 +15,7 @@ mod load_balancers;
 mod metrics;
 mod reporter;
 mod service;
+mod system;
 #[cfg(test)]
 mod tests;
 mod wanted;
@@ -32,6 +33,7 @@ pub use metrics::encode as metrics;
 pub use reporter::{KernelReadings, Reporter};
 use service::Said;
 pub use service::{ServiceStatus, Services};
+pub use system::SystemStatus;
 pub use wanted::Wanted;
 
 use crate::balancer::statistics::Overview;
@@ -106,6 +108,8 @@ pub struct Status {
     pub went_back: Option<WentBack>,
     /// What the kernel can do, and how full its connection table is.
     pub kernel: KernelStatus,
+    /// The firmware.
+    pub system: SystemStatus,
     /// The interfaces of the configuration.
     pub interfaces: BTreeMap<Id, InterfaceStatus>,
     /// The services.
@@ -136,13 +140,15 @@ pub struct Inputs<'a> {
     pub balancers: &'a Overview,
     /// What the kernel counts.
     pub counters: Counters,
+    /// What is said of the firmware.
+    pub system: SystemStatus,
 }
 
 impl Status {
     /// The status at `now`; `board` remembers since when each part is as it is.
     #[must_use]
     pub fn new(inputs: Inputs<'_>, board: &mut Board, now: Timestamp) -> Self {
-        let Inputs { published, wanted, dhcp, dns, balancers, counters } = inputs;
+        let Inputs { published, wanted, dhcp, dns, balancers, counters, system } = inputs;
         let kernel = KernelStatus::new(published.capabilities, counters.connections);
         let interfaces = interface::all(published, &counters, board, now);
         let services = Services::new(published, wanted, Said { dhcp, dns, balancers }, board, now);
@@ -181,6 +187,7 @@ impl Status {
             unconfirmed: published.unconfirmed.clone(),
             went_back: published.went_back.clone(),
             kernel,
+            system,
             interfaces,
             services,
         }

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Board, Inputs, Status, Transition, Wanted};
+use super::{Board, Inputs, Status, SystemStatus, Transition, Wanted};
 use crate::balancer::Statistics;
 use crate::balancer::statistics::KernelTraffic;
 use crate::clock;
 use crate::engines::Services;
 use crate::plan::facts::{AddressTraffic, Counters};
 use crate::reconcile::{Handle, Published};
+use crate::system::System;
 
 /// How often the status is taken though nobody asks.
 const ROUND: Duration = Duration::from_secs(1);
@@ -24,6 +25,7 @@ pub struct Reporter {
     handle: Handle,
     services: Arc<Services>,
     kernel: KernelReadings,
+    system: Option<Arc<System>>,
     memory: Mutex<Memory>,
 }
 
@@ -54,7 +56,13 @@ impl Reporter {
     /// A reporter on the loop behind `handle`, on the engines and on the kernel's counters.
     #[must_use]
     pub fn new(handle: Handle, services: Arc<Services>, kernel: KernelReadings) -> Self {
-        Self { handle, services, kernel, memory: Mutex::default() }
+        Self { handle, services, kernel, system: None, memory: Mutex::default() }
+    }
+
+    /// The same, which tells of the firmware as well.
+    #[must_use]
+    pub fn with_system(self, system: Arc<System>) -> Self {
+        Self { system: Some(system), ..self }
     }
 
     /// What balancers count and know at this moment.
@@ -78,10 +86,12 @@ impl Reporter {
         let (dhcp, dns) = (self.services.dhcp().status(), self.services.dns().status());
         let balancers = &self.services.balancer().overview();
         let counters = (self.kernel.counters)();
+        let system = self.system.as_ref().map(|system| SystemStatus::new(system)).unwrap_or_default();
         // Whoever panicked while holding it left whole values behind.
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = memory.wanted(&published);
-        let inputs = Inputs { published: &published, wanted: &wanted, dhcp, dns, balancers, counters };
+        let inputs =
+            Inputs { published: &published, wanted: &wanted, dhcp, dns, balancers, counters, system };
         if published.verified.is_none() && published.trouble.is_none() {
             // Nothing was looked for yet, so nothing is missing.
             return Status::new(inputs, &mut Board::default(), clock::now());

@@ -123,7 +123,8 @@ fn balancing(
     counters: Counters,
 ) -> Status {
     let wanted = Wanted::new(&published.config, &published.links);
-    let inputs = Inputs { published, wanted: &wanted, dhcp, dns, balancers, counters };
+    let system = SystemStatus::default();
+    let inputs = Inputs { published, wanted: &wanted, dhcp, dns, balancers, counters, system };
     Status::new(inputs, &mut Board::default(), Timestamp::from_seconds(200))
 }
 

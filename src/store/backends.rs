@@ -5,12 +5,12 @@
 //! counts. Nothing here was promised to anybody: a file that cannot be read is put aside, and then nothing is known. It is
 //! written anew when it has grown to several times its content. Called by the balancer's health checks.
 
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::foreign::Foreign;
 use super::journal::{Journal, StoreError};
 use crate::clock::Timestamp;
 
@@ -77,6 +77,7 @@ pub struct StoredDrain {
 pub struct BackendFile {
     journal: Journal,
     entries: usize,
+    foreign: Foreign,
 }
 
 impl BackendFile {
@@ -86,28 +87,13 @@ impl BackendFile {
     /// # Errors
     /// The file cannot be opened or created.
     pub fn open(state_dir: &Path) -> Result<(Self, Vec<Entry>), StoreError> {
-        let path = state_dir.join(FILE);
-        let (journal, records) = match Journal::open(&path) {
-            Err(StoreError::Foreign { .. }) => {
-                let aside = path.with_extension("unreadable");
-                tracing::warn!(aside = %aside.display(), "what was known of backends cannot be read");
-                fs::rename(&path, &aside).map_err(|error| StoreError::Io {
-                    action: "put aside",
-                    path: path.display().to_string(),
-                    reason: error.to_string(),
-                })?;
-                Journal::open(&path)?
-            }
-            opened => opened?,
-        };
-        let mut entries = Vec::new();
+        let (journal, records) = Journal::open_or_put_aside(&state_dir.join(FILE))?;
+        let (mut entries, mut foreign) = (Vec::new(), Foreign::default());
         for record in records {
-            match serde_json::from_slice::<Vec<Entry>>(&record) {
-                Ok(mut group) => entries.append(&mut group),
-                Err(error) => tracing::warn!(%error, "skipped what was known of some backends"),
-            }
+            entries.append(&mut foreign.entries(&record));
         }
-        Ok((Self { journal, entries: entries.len() }, entries))
+        foreign.tell(FILE);
+        Ok((Self { journal, entries: entries.len(), foreign }, entries))
     }
 
     /// Stores these entries; they are on disk when this returns.
@@ -134,7 +120,7 @@ impl BackendFile {
     /// The disk refused; the file goes on as it was, and the next attempt is made when it has grown further.
     pub async fn rewrite(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
         self.entries = entries.len();
-        let records = entries.chunks(ENTRIES_PER_RECORD).map(record);
+        let records = self.foreign.records().map(Ok).chain(entries.chunks(ENTRIES_PER_RECORD).map(record));
         self.journal.rewrite(records.collect::<Result<_, _>>()?).await
     }
 }
@@ -149,6 +135,8 @@ fn record(entries: &[Entry]) -> Result<Vec<u8>, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn backend(name: &str, up: bool) -> Entry {

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::content::Content;
 use super::generations::{Author, Number};
-use super::journal::{Journal, StoreError};
+use super::journal::{Journal, StoreError, put_aside};
 use crate::clock::Mark;
 
 /// The file, in the state directory.
@@ -55,12 +55,24 @@ impl ConfirmFile {
     /// # Errors
     /// The file cannot be read or created, or is something else.
     pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
-        let (journal, records) = Journal::open(&state_dir.join(FILE))?;
+        let path = state_dir.join(FILE);
+        let (journal, records) = Journal::open(&path)?;
         let found = match records.as_slice() {
-            [document, .., pending] => Some((read(pending)?, read(document)?)),
-            [] | [_] => None,
+            [document, .., pending] => {
+                read(pending).and_then(|pending| Ok((pending, read(document)?))).map(Some)
+            }
+            [] | [_] => Ok(None),
         };
-        Ok(Self { journal, found })
+        match found {
+            Ok(found) => Ok(Self { journal, found }),
+            // Another version's: what runs stays, which is what whoever cannot be asked would be told.
+            Err(error) => {
+                tracing::error!(%error, "what waits to be confirmed stays");
+                drop(journal);
+                put_aside(&path)?;
+                Ok(Self { journal: Journal::open(&path)?.0, found: None })
+            }
+        }
     }
 
     /// What a predecessor left waiting, and the document that comes back; told once.
@@ -149,5 +161,17 @@ mod tests {
         assert_eq!(again(), Some((pending(60), document)));
         file.end().await.unwrap();
         assert_eq!(again(), None);
+    }
+
+    #[tokio::test]
+    async fn what_another_version_left_waiting_is_put_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(&folder.path().join(FILE)).unwrap();
+        journal.rewrite(vec![b"{}".to_vec(), b"{\"until\":\"later\"}".to_vec()]).await.unwrap();
+        let mut file = ConfirmFile::open(folder.path()).unwrap();
+        assert_eq!(file.take(), None);
+        assert!(fs::read_to_string(folder.path().join("confirm.unreadable")).unwrap().contains("later"));
+        file.begin(&pending(60), Content::of(&json!({})).unwrap()).await.unwrap();
+        assert_eq!(ConfirmFile::open(folder.path()).unwrap().take(), Some((pending(60), json!({}))));
     }
 }

@@ -58,7 +58,7 @@ pub struct Generation {
     /// When it was acknowledged.
     pub time: Timestamp,
     /// How it came: `replace`, `patch`, `rollback to N`, `first boot`, `not confirmed: back to N`,
-    /// `management plane out of reach: back to N`.
+    /// `management plane out of reach: back to N`, `not understood by this version: back to N`.
     pub origin: String,
     /// Who asked for it; nobody is named in generations of older versions.
     #[serde(default)]
@@ -76,6 +76,8 @@ pub struct Generation {
 struct Place {
     offset: u64,
     length: u64,
+    /// How many octets of records that are not understood stand behind it.
+    behind: u64,
     /// Whether nothing before it is needed to read it.
     whole: bool,
 }
@@ -89,6 +91,8 @@ pub struct Generations {
     known: VecDeque<Generation>,
     /// Where each of them stands.
     places: VecDeque<Place>,
+    /// The highest number of a record that is not understood.
+    highest: Number,
     /// The length of the file.
     end: u64,
     /// How long it was when old ones were forgotten last.
@@ -101,38 +105,92 @@ impl Generations {
     /// Opens the store in a state directory. With it comes the document of the last generation, if there is one.
     ///
     /// # Errors
-    /// The file cannot be read or created, or a record of it cannot be understood.
+    /// The file cannot be read or created, or its last generation cannot be understood.
     pub fn open(state_dir: &Path) -> Result<(Self, Option<Value>), StoreError> {
+        let (store, document) = Self::read(state_dir)?;
+        let document = document.map_err(|why| unreadable(&store.path, why))?;
+        Ok((store, document))
+    }
+
+    /// Opens the store though another version wrote generations in it that this one does not understand: the last one
+    /// that `understands` accepts comes back as a new one, made at `now`. The others stay remembered, for the version that
+    /// wrote them.
+    ///
+    /// # Errors
+    /// As [`Generations::open`], or none of them is understood: then this is `why`.
+    pub async fn open_understood(
+        state_dir: &Path,
+        why: &str,
+        now: Timestamp,
+        understands: impl Fn(&Value) -> bool,
+    ) -> Result<(Self, Option<Value>), StoreError> {
+        let (mut store, _) = Self::read(state_dir)?;
+        let found = store.known.iter().rev().find_map(|known| {
+            let document = store.document(known.generation).ok().flatten();
+            document.filter(&understands).map(|document| (known.generation, document))
+        });
+        let Some((back_to, document)) = found else { return Err(unreadable(&store.path, why.to_owned())) };
+        let generation = store.highest.max(store.last()) + 1;
+        tracing::error!(
+            why,
+            last = generation - 1,
+            back_to,
+            "the last generation is not understood by this version"
+        );
+        let origin = format!("not understood by this version: back to {back_to}");
+        let author = Author::default();
+        let back = Generation { generation, time: now, origin, author, added: 0, changed: 0, removed: 0 };
+        store.append(back, Content::whole(&document)?).await?;
+        Ok((store, Some(document)))
+    }
+
+    /// Reads the store. With it comes the last document, or why it is not understood.
+    fn read(state_dir: &Path) -> Result<(Self, Result<Option<Value>, String>), StoreError> {
         let path = state_dir.join(FILE);
-        let (mut known, mut places) = (VecDeque::new(), VecDeque::<Place>::new());
+        let (mut known, mut places) = (VecDeque::<Generation>::new(), VecDeque::<Place>::new());
         // What the last document is made of.
         let mut contents: Vec<Vec<u8>> = Vec::new();
-        let mut unread = None;
+        let (mut unread, mut highest, mut offset) = (None, 0, 0);
         let (journal, end) = Journal::open_each(&path, |record| {
-            let offset = places.back().map_or(0, |place| place.offset + place.length);
             let (head, content) = split(record);
-            let whole = places.is_empty() || content::is_whole(content);
-            if whole {
-                contents.clear();
-            }
-            contents.push(content.to_vec());
-            places.push_back(Place { offset, length: journal::length(record), whole });
+            let (here, length) = (offset, journal::length(record));
+            offset += length;
             match serde_json::from_slice(head) {
-                Ok(generation) => known.push_back(generation),
-                Err(error) => unread = unread.take().or(Some(error.to_string())),
+                Ok(generation) => {
+                    let whole = places.is_empty() || content::is_whole(content);
+                    if whole {
+                        contents.clear();
+                    }
+                    contents.push(content.to_vec());
+                    places.push_back(Place { offset: here, length, behind: 0, whole });
+                    known.push_back(generation);
+                }
+                Err(error) => {
+                    if let Some(place) = places.back_mut() {
+                        place.behind += length;
+                    }
+                    highest = highest.max(number_of(head).unwrap_or_default());
+                    unread = Some(error.to_string());
+                }
             }
         })?;
-        if let Some(why) = unread {
-            return Err(unreadable(&path, why));
-        }
-        let mut document = None;
+        let last = known.back().map_or(0, |last| last.generation);
+        let mut document = match unread {
+            Some(why) if known.is_empty() || highest > last => Err(why),
+            Some(why) => {
+                tracing::warn!(why, "passed over generations that another version wrote; they are kept");
+                Ok(None)
+            }
+            None => Ok(None),
+        };
         for content in &contents {
-            content::apply(content, &mut document).map_err(|why| unreadable(&path, why))?;
+            document =
+                document.and_then(|mut document| content::apply(content, &mut document).map(|()| document));
         }
         let confirm = ConfirmFile::open(state_dir)?;
         let kept = places.front().map_or(0, |first| first.length);
         let most = share(state_dir);
-        Ok((Self { journal, confirm, path, known, places, end, kept, most }, document))
+        Ok((Self { journal, confirm, path, known, places, highest, end, kept, most }, document))
     }
 
     /// What of them waits to be confirmed.
@@ -167,7 +225,7 @@ impl Generations {
         let content = content.into_octets();
         let whole = self.places.is_empty() || content::is_whole(&content);
         let line = line(&generation, &content)?;
-        let place = Place { offset: self.end, length: journal::length(&line), whole };
+        let place = Place { offset: self.end, length: journal::length(&line), behind: 0, whole };
         self.journal.append(line).await?;
         self.end += place.length;
         self.places.push_back(place);
@@ -239,10 +297,10 @@ impl Generations {
         let mut offset = 0;
         for (index, place) in self.places.iter_mut().enumerate() {
             if index == 0 {
-                *place = Place { offset, length, whole: true };
+                *place = Place { offset, length, whole: true, ..*place };
             }
             place.offset = offset;
-            offset += place.length;
+            offset += place.length + place.behind;
         }
         (self.end, self.kept) = (offset, offset);
         Ok(())
@@ -259,6 +317,11 @@ fn share(state_dir: &Path) -> u64 {
 fn split(record: &[u8]) -> (&[u8], &[u8]) {
     let end = record.iter().position(|octet| *octet == SEPARATOR).unwrap_or(record.len());
     (record.get(..end).unwrap_or_default(), record.get(end + 1..).unwrap_or_default())
+}
+
+/// The number of a record whose head is not understood otherwise.
+fn number_of(head: &[u8]) -> Option<Number> {
+    serde_json::from_slice::<Value>(head).ok()?.get("generation")?.as_u64()
 }
 
 fn line(generation: &Generation, content: &[u8]) -> Result<Vec<u8>, StoreError> {

@@ -76,6 +76,21 @@ impl Journal {
         Ok((journal, records))
     }
 
+    /// The same of a file that nobody was promised anything by: one that is something else is put aside under another name,
+    /// and a fresh one takes its place.
+    ///
+    /// # Errors
+    /// The file cannot be opened, read or cut, or not be put aside.
+    pub fn open_or_put_aside(path: &Path) -> Result<(Self, Vec<Vec<u8>>), StoreError> {
+        match Self::open(path) {
+            Err(StoreError::Foreign { .. }) => {
+                put_aside(path)?;
+                Self::open(path)
+            }
+            opened => opened,
+        }
+    }
+
     /// Opens or creates the file and shows each record that it holds, oldest first, so that no more than one of them is in
     /// memory. A torn end is cut off. With the journal comes its length in octets.
     ///
@@ -175,6 +190,16 @@ impl Journal {
         self.requests.send(Request::Rewrite(records, done)).map_err(|_| StoreError::Closed)?;
         Ok(result)
     }
+}
+
+/// Gives a file that is not understood another name, under which nobody looks for it.
+///
+/// # Errors
+/// The system refuses.
+pub(super) fn put_aside(path: &Path) -> Result<(), StoreError> {
+    let aside = path.with_extension("unreadable");
+    tracing::warn!(aside = %aside.display(), "{} is not understood and is put aside", path.display());
+    fs::rename(path, &aside).map_err(|error| io_error("put aside", path, &error))
 }
 
 /// How many octets of the file a record takes.

@@ -12,6 +12,7 @@ use std::path::Path;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::foreign::Foreign;
 use super::journal::{Journal, StoreError};
 use crate::clock::Timestamp;
 
@@ -132,6 +133,7 @@ impl JsonSchema for Octets {
 pub struct LeaseFile {
     journal: Journal,
     entries: usize,
+    foreign: Foreign,
 }
 
 impl LeaseFile {
@@ -142,16 +144,12 @@ impl LeaseFile {
     /// The file cannot be opened or read, or it is not a journal.
     pub fn open(state_dir: &Path) -> Result<(Self, Vec<Lease>), StoreError> {
         let (journal, records) = Journal::open(&state_dir.join(FILE))?;
-        let mut leases = Vec::new();
+        let (mut leases, mut foreign) = (Vec::new(), Foreign::default());
         for record in records {
-            match serde_json::from_slice::<Vec<Lease>>(&record) {
-                Ok(mut group) => leases.append(&mut group),
-                Err(error) => {
-                    tracing::warn!(%error, record = %String::from_utf8_lossy(&record), "skipped stored leases");
-                }
-            }
+            leases.append(&mut foreign.entries(&record));
         }
-        Ok((Self { journal, entries: leases.len() }, leases))
+        foreign.tell(FILE);
+        Ok((Self { journal, entries: leases.len(), foreign }, leases))
     }
 
     /// Stores these leases as one record; they are on disk when this returns.
@@ -181,7 +179,8 @@ impl LeaseFile {
         // Whatever comes of it, the next attempt has to wait: a disk that is full is not to be tried at every write.
         self.entries = leases.len();
         let groups = leases.chunks(LEASES_PER_RECORD).map(|group| record(&group.iter().collect::<Vec<_>>()));
-        self.journal.rewrite(groups.collect::<Result<_, _>>()?).await
+        let records = self.foreign.records().map(Ok).chain(groups);
+        self.journal.rewrite(records.collect::<Result<_, _>>()?).await
     }
 }
 
@@ -228,11 +227,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_another_version_wrote_is_skipped() {
+    async fn what_another_version_wrote_is_passed_over_and_kept() {
         let folder = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(&folder.path().join(FILE)).unwrap();
         journal.append(b"{\"from\":\"the future\"}".to_vec()).await.unwrap();
-        journal.append(record(&[&lease(3, 5)]).unwrap()).await.unwrap();
-        assert_eq!(LeaseFile::open(folder.path()).unwrap().1, [lease(3, 5)]);
+        let known = serde_json::to_string(&lease(3, 5)).unwrap();
+        let group = format!(
+            "[{known},{},{}]",
+            known.replace("dynamic", "shared"),
+            known.replace("\"ip\"", "\"new\":1,\"ip\"")
+        );
+        journal.append(group.into_bytes()).await.unwrap();
+        for _ in 0..2 {
+            let (mut file, leases) = LeaseFile::open(folder.path()).unwrap();
+            assert_eq!(leases.last(), Some(&lease(3, 5)));
+            file.rewrite(&[lease(3, 5)]).await.unwrap();
+        }
+        let (_, records) = Journal::open(&folder.path().join(FILE)).unwrap();
+        assert_eq!(records[0], b"{\"from\":\"the future\"}");
+        assert!(String::from_utf8_lossy(&records[1]).contains("shared") && records.len() == 3);
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::tasks::{Seen, Task, Tasks};
 use crate::store::generations::Number;
-use crate::store::{Journal, StoreError};
+use crate::store::{Foreign, Journal, StoreError};
 
 /// The file, in the state directory.
 const FILE: &str = "zstack.journal";
@@ -24,6 +24,8 @@ const GATHER: usize = 30_000;
 pub(super) struct Ledger {
     journal: Journal,
     path: String,
+    /// What another version wrote and this one does not understand.
+    foreign: Foreign,
     inner: Mutex<Inner>,
 }
 
@@ -52,7 +54,7 @@ impl Ledger {
     /// that is true: `ran` is whether a generation was made by the management node's commands.
     ///
     /// # Errors
-    /// The file cannot be read or written, or a record of it cannot be understood.
+    /// The file cannot be read or written.
     pub(super) async fn open(
         state_dir: &Path,
         ran: impl Fn(Number) -> bool,
@@ -60,17 +62,17 @@ impl Ledger {
         let path = state_dir.join(FILE);
         let (journal, lines) = Journal::open(&path)?;
         let path = path.display().to_string();
-        let mut tasks = Tasks::default();
+        let (mut tasks, mut foreign) = (Tasks::default(), Foreign::default());
         for line in &lines {
-            tasks.put(serde_json::from_slice(line).map_err(|error| StoreError::Io {
-                action: "understand a record of",
-                path: path.clone(),
-                reason: error.to_string(),
-            })?);
+            match serde_json::from_slice(line) {
+                Ok(task) => tasks.put(task),
+                Err(_) => foreign.keep(line.clone()),
+            }
         }
+        foreign.tell(&path);
         let left = tasks.resume(ran);
         let records = lines.len();
-        let ledger = Self { journal, path, inner: Mutex::new(Inner { tasks, records }) };
+        let ledger = Self { journal, path, foreign, inner: Mutex::new(Inner { tasks, records }) };
         // What is to be delivered must not become something else at the next start.
         let rewritten = ledger.rewrite(&mut ledger.inner.lock());
         settle(rewritten).await?;
@@ -158,7 +160,8 @@ impl Ledger {
     }
 
     fn rewrite(&self, inner: &mut Inner) -> Result<Durable, StoreError> {
-        let records = inner.tasks.all().map(|task| self.record(task)).collect::<Result<Vec<_>, _>>()?;
+        let own = inner.tasks.all().map(|task| self.record(task));
+        let records = self.foreign.records().map(Ok).chain(own).collect::<Result<Vec<_>, _>>()?;
         inner.records = records.len();
         self.journal.submit_rewrite(records)
     }
@@ -226,6 +229,22 @@ mod tests {
             panic!("{:?}", ledger.get("b"))
         };
         assert!(answer.contains("\"success\":false"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn tasks_of_another_version_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(&folder.path().join(FILE)).unwrap();
+        let known = serde_json::to_string(&task("a")).unwrap();
+        let [other, more] = [r#"{"uuid":"b","state":"of the future"}"#, &known.replace('{', "{\"new\":1,")];
+        for record in [other, more] {
+            journal.append(record.as_bytes().to_vec()).await.unwrap();
+        }
+        for _ in 0..2 {
+            let (ledger, left) = Ledger::open(folder.path(), |_| true).await.unwrap();
+            assert_eq!((left.len(), ledger.counts().0), (1, 1));
+        }
+        assert_eq!(Journal::open(&folder.path().join(FILE)).unwrap().1[0], other.as_bytes());
     }
 
     #[tokio::test]

@@ -26,8 +26,26 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("balancer", &["config", "plan", "store", "clock"]),
     ("reconcile", &["config", "plan", "kernel", "trace", "store", "clock"]),
     ("engines", &["balancer", "clock", "config", "plan", "dhcp", "dns", "reconcile"]),
-    ("status", &["balancer", "config", "plan", "dhcp", "dns", "reconcile", "engines", "store", "clock"]),
-    ("api", &["balancer", "clock", "config", "dhcp", "engines", "reconcile", "store", "status", "trace"]),
+    ("system", &["store", "clock"]),
+    (
+        "status",
+        &["balancer", "config", "plan", "dhcp", "dns", "reconcile", "engines", "store", "system", "clock"],
+    ),
+    (
+        "api",
+        &[
+            "balancer",
+            "clock",
+            "config",
+            "dhcp",
+            "engines",
+            "reconcile",
+            "store",
+            "status",
+            "system",
+            "trace",
+        ],
+    ),
     (
         "zstack",
         &[

@@ -9,6 +9,7 @@ mod disk;
 mod door;
 mod drift;
 mod firewall;
+pub(crate) mod firmware;
 mod foreign;
 pub(crate) mod house;
 mod interfaces;

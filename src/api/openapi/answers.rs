@@ -62,7 +62,7 @@ const REFUSALS: [Refusal; 14] = [
     (
         "409",
         "Conflict",
-        "A service cannot take it over, or somebody else commands the router. Nothing changed.",
+        "A service or the machine cannot take it over, or somebody else commands the router. Nothing changed.",
         || {
             problem(
                 409,
@@ -83,7 +83,7 @@ const REFUSALS: [Refusal; 14] = [
     (
         "413",
         "TooLarge",
-        "The body is larger than 64 MiB, or than a 32nd of the machine's memory where that is less.",
+        "The body is larger than 64 MiB, or than a 32nd of the machine's memory where that is less; an update, than its place on the disk.",
         || {
             problem(
                 413,

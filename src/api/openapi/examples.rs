@@ -20,6 +20,9 @@ const ANSWERS: &[(&str, &str)] = &[
     ("leases", include_str!("examples/leases.json")),
     ("balancers", include_str!("examples/balancers.json")),
     ("balancer", include_str!("examples/balancer.json")),
+    ("system", include_str!("examples/system.json")),
+    ("update", include_str!("examples/update.json")),
+    ("reboot", include_str!("examples/reboot.json")),
 ];
 
 /// What is sent.

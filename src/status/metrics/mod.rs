@@ -4,6 +4,7 @@
 //! can never differ. Labels are ids and names of a fixed set; nothing that a client sends becomes one.
 
 mod balancers;
+mod firmware;
 mod out;
 
 use std::fmt;
@@ -59,6 +60,7 @@ impl Collector for OfStatus {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut out = Out(&mut encoder);
         self.router(&mut out)?;
+        firmware::encode(&self.0.system, &mut out)?;
         self.kernel(&mut out)?;
         self.interfaces(&mut out)?;
         self.services(&mut out)?;

@@ -160,3 +160,53 @@ async fn generations_of_older_versions_are_read() {
     assert_eq!(store.document(3).unwrap(), Some(json!({"version": 1, "a": 2})));
     assert_eq!(store.document(1).unwrap(), Some(json!({"version": 1, "a": 1})));
 }
+
+/// What a later version wrote: heads with more in them, heads of another kind, contents of another kind.
+#[tokio::test]
+async fn generations_of_later_versions_are_passed_over_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE);
+    let head = |number| serde_json::to_string(&generation(number)).unwrap();
+    let more = |number| head(number).replacen('{', "{\"signed\":true,", 1);
+    {
+        let (journal, _) = Journal::open(&path).unwrap();
+        for record in [
+            format!("{}\t{}", more(1), json!({"version": 1, "a": 1})),
+            "{\"checkpoint\":true}\tx".to_owned(),
+            format!("{}\t{}", more(2), json!({"b": 2})),
+        ] {
+            journal.append(record.into_bytes()).await.unwrap();
+        }
+    }
+    let (mut store, document) = Generations::open(folder.path()).unwrap();
+    assert_eq!((store.last(), document), (2, Some(json!({"version": 1, "a": 1, "b": 2}))));
+    assert_eq!(store.document(1).unwrap(), Some(json!({"version": 1, "a": 1})));
+    append(&mut store, 3, json!({"b": null})).await;
+    assert_eq!(store.document(3).unwrap(), Some(json!({"version": 1, "a": 1})));
+    store.shrink().await.unwrap();
+    assert_eq!(store.document(3).unwrap(), Some(json!({"version": 1, "a": 1})));
+    assert!(fs::read_to_string(&path).unwrap().contains("checkpoint"), "it is kept");
+    drop(store);
+    {
+        let (journal, _) = Journal::open(&path).unwrap();
+        journal.append(format!("{}\t!of another kind", head(4)).into_bytes()).await.unwrap();
+        journal.append(b"{\"generation\":5,\"kind\":\"new\"}\t{}".to_vec()).await.unwrap();
+    }
+    let why = Generations::open(folder.path()).unwrap_err().to_string();
+    assert!(why.contains("understand"), "{why}");
+    let none = Generations::open_understood(folder.path(), "why", Timestamp::default(), |_| false).await;
+    assert!(none.unwrap_err().to_string().ends_with("why"));
+    let understands = |document: &Value| document.get("b").is_some();
+    let opened = Generations::open_understood(folder.path(), "why", Timestamp::default(), understands).await;
+    let (store, document) = opened.unwrap();
+    assert_eq!((store.last(), &document), (6, &Some(json!({"version": 1, "a": 1, "b": 2}))));
+    assert_eq!(store.known().back().unwrap().origin, "not understood by this version: back to 2");
+    drop(store);
+    // From now on it is a store as any other.
+    let (mut store, again) = Generations::open(folder.path()).unwrap();
+    assert_eq!((store.last(), again), (6, document));
+    append(&mut store, 7, json!({"c": 3})).await;
+    assert_eq!(store.document(7).unwrap(), Some(json!({"version": 1, "a": 1, "b": 2, "c": 3})));
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains("of another kind") && text.contains("\"kind\":\"new\""), "{text}");
+}

@@ -4,10 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use vrouter::clock;
 use vrouter::config::{Config, Id};
 use vrouter::engines::Services;
 use vrouter::kernel::fake::FakeKernel;
@@ -17,6 +19,7 @@ use vrouter::reconcile::{
 };
 use vrouter::status::{KernelReadings, Reporter};
 use vrouter::store::{Author, Generations};
+use vrouter::system::{Machine, System};
 
 use crate::surroundings::capabilities;
 
@@ -44,6 +47,8 @@ pub(crate) struct House {
     pub(crate) handle: Handle,
     pub(crate) services: Arc<Services>,
     pub(crate) reporter: Arc<Reporter>,
+    /// The firmware of a machine that has none.
+    pub(crate) system: Arc<System>,
     /// Where its store is; gone with it.
     #[cfg_attr(not(fuzzing), expect(dead_code, reason = "a fuzz target alone looks into it"))]
     pub(crate) folder: TempDir,
@@ -68,7 +73,11 @@ impl House {
             };
             (services.clone(), Arc::new(Reporter::new(handle.clone(), services, kernel)))
         });
-        Self { runtime, handle, services, reporter, folder }
+        let machine = Machine::new(folder.path().join("machine"), None);
+        let (now, trial) = (clock::moment(), Duration::from_secs(180));
+        let system =
+            System::open(machine, folder.path(), "0.1.0", trial, (now, &clock::mark())).expect("a state");
+        Self { runtime, handle, services, reporter, system: Arc::new(system), folder }
     }
 
     /// A router that runs this document.

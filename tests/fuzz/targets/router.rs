@@ -131,6 +131,7 @@ impl Router {
             services: self.house.services.clone(),
             reporter: self.house.reporter.clone(),
             door,
+            system: self.house.system.clone(),
         };
         request.extensions_mut().insert(Peer::Socket { uid: if trusted { OPERATOR } else { STRANGER } });
         self.house.runtime.block_on(async {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::house::{House, document};
+use super::firmware::{Machine, update};
+use super::house::{House, document, grounds};
 use super::router::Answer;
 
 /// The description, and which of its operations were seen to succeed.
@@ -105,8 +106,8 @@ fn write_example(operation: &str, answer: &Value) {
 
 #[test]
 fn every_answer_is_as_described_and_everything_described_is_there() {
-    let house = House::new();
-    let router = &house.router;
+    let (lab, machine) = (grounds(), Machine::new());
+    let router = &machine.router(&lab, &[]);
     let mut description = Description { document: router.get("/openapi.json").body, seen: BTreeSet::new() };
     let mut patch = document();
     patch["interfaces"]["nowhere"] =
@@ -164,6 +165,20 @@ fn every_answer_is_as_described_and_everything_described_is_there() {
     for (method, path, headers, body, status) in cases.iter().chain(CONFIRMATIONS) {
         let answer = router.request(method, path, headers, body.as_bytes()).unwrap();
         assert_eq!(answer.status, *status, "{method} {path} {body}: {answer:#?}");
+        description.check(method, path, &answer);
+    }
+    let file = update("0.2.0", b"root", b"kernel", 1);
+    let firmware: [(&str, &str, &[u8], u16); 6] = [
+        ("POST", "/v1/system/update?force=x", &file, 400),
+        ("POST", "/v1/system/update", b"no update", 422),
+        ("POST", "/v1/system/update", &file, 200),
+        ("POST", "/v1/system/update?force=true", &update("0.1.0", b"root", b"kernel", 1), 409),
+        ("GET", "/v1/system", b"", 200),
+        ("POST", "/v1/system/reboot", b"", 200),
+    ];
+    for (method, path, body, status) in firmware {
+        let answer = router.ask(method, path, body);
+        assert_eq!(answer.status, status, "{method} {path}: {answer:#?}");
         description.check(method, path, &answer);
     }
     let described: BTreeSet<String> = description.document["paths"]
