@@ -4,6 +4,9 @@
 //! the engines' sockets, never by pure code.
 
 #[cfg(feature = "router")]
+mod steady;
+
+#[cfg(feature = "router")]
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -15,6 +18,9 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+#[cfg(feature = "router")]
+pub use self::steady::Steady;
 
 /// The last second that RFC 3339 can say: the end of the year 9999.
 const LAST: i64 = 253_402_300_799;

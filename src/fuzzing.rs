@@ -13,7 +13,7 @@ pub mod dns {
 
 /// What a machine is started with.
 pub mod boot_credential {
-    pub use crate::daemon::first::first_boot;
+    pub use crate::daemon::first::{first_boot, read};
 }
 
 /// What comes by the virtio-serial port.

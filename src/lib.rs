@@ -24,6 +24,7 @@
 //! - [`api`]: the door: HTTP to a value or a refusal.
 //! - [`engines`]: DHCP, DNS and the balancer side by side.
 //! - [`daemon`]: all of it brought up and ended in order.
+//! - [`seed`]: what a host tells a fresh machine by a disk, as a first configuration. Pure.
 //! - [`store`]: what must outlive power.
 //! - [`merge_patch`]: RFC 7396.
 //! - [`clock`]: time and chance, handed to everything that decides.
@@ -67,6 +68,8 @@ pub mod plan;
 pub mod pool;
 #[cfg(feature = "router")]
 pub mod reconcile;
+#[cfg(feature = "router")]
+pub mod seed;
 #[cfg(feature = "router")]
 pub mod status;
 #[cfg(feature = "router")]

@@ -1,9 +1,10 @@
 //! The first program of the appliance: from the kernel's initramfs to systemd on the read-only root.
 //!
 //! The kernel starts it as `/init`. It loads the modules that reaching the disks needs, mounts the root that it finds
-//! and gives it a `/var` that can be written: the data disk where there is one, memory otherwise. Then it becomes
-//! systemd. It has no shell beside it and starts no program; whatever keeps the root from being mounted is said on the
-//! console, and the kernel's `panic=` decides what follows.
+//! and gives it a `/var` that can be written: the data disk where there is one, memory otherwise. The files of a disk that
+//! says what the machine is are handed to the router. Then it becomes systemd. It has no shell beside it and starts no
+//! program; whatever keeps the root from being mounted is said on the console, and the kernel's `panic=` decides what
+//! follows.
 //!
 //! Where the command line says `vrouter.verity=`, the root is the one of the disk's two slots that holds what is named
 //! there, every block of it checked by the kernel, and nothing else is ever mounted in its place.
@@ -13,6 +14,7 @@ mod mapper;
 mod modules;
 mod mounts;
 mod partitions;
+mod seed;
 mod slots;
 mod superblock;
 mod verity;
@@ -89,6 +91,7 @@ fn boot() -> Result<Infallible, InitError> {
         mounts::root(&root)?;
     }
     say(&mounts::state()?);
+    seed::hand_over().iter().for_each(|sentence| say(sentence));
     mounts::switch_root()?;
     let systemd = c"/usr/lib/systemd/systemd";
     let arguments: Vec<CString> = vec![c"/sbin/init".to_owned()];

@@ -1,4 +1,4 @@
-//! The mounts that systemd finds ready: kernel interfaces, the read-only root, `/var`, `/tmp`.
+//! The mounts that systemd finds ready: kernel interfaces, the read-only root, `/var`, `/tmp`, `/run`.
 
 use std::env;
 use std::fs::{self, File};
@@ -32,7 +32,7 @@ pub(crate) const DATA_ONLY: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV
 pub(crate) fn kernel_interfaces() -> Result<(), InitError> {
     let not_data = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC);
     for (kind, target, flags) in [
-        ("devtmpfs", "/dev", MsFlags::MS_NOSUID),
+        ("devtmpfs", "/dev", not_data),
         ("proc", "/proc", not_data.union(MsFlags::MS_NODEV)),
         ("sysfs", "/sys", not_data.union(MsFlags::MS_NODEV)),
     ] {
@@ -72,7 +72,7 @@ pub(crate) fn root(disk: &Path) -> Result<(), InitError> {
     attach(&disk.display().to_string(), "erofs", NEW_ROOT, MsFlags::MS_RDONLY.union(MsFlags::MS_NODEV), "")
 }
 
-/// Gives the root its `/var` and `/tmp`, and says in a sentence where the router's state lives.
+/// Gives the root its `/var`, `/tmp` and `/run`, and says in a sentence where the router's state lives.
 ///
 /// A router whose data disk is missing or broken starts all the same, on memory: it can be reached and told what to
 /// be, which a machine that waits on its console cannot.
@@ -80,8 +80,10 @@ pub(crate) fn root(disk: &Path) -> Result<(), InitError> {
 /// # Errors
 /// The kernel refuses even memory.
 pub(crate) fn state() -> Result<String, InitError> {
-    let (var, tmp) = (format!("{NEW_ROOT}/var"), format!("{NEW_ROOT}/tmp"));
+    let [var, tmp, run] = ["var", "tmp", "run"].map(|name| format!("{NEW_ROOT}/{name}"));
     attach("tmpfs", "tmpfs", &tmp, DATA_ONLY, "mode=1777,size=10%")?;
+    // The service manager takes it as it finds it, and would have programs run from there.
+    attach("tmpfs", "tmpfs", &run, DATA_ONLY, "mode=0755,size=20%,nr_inodes=800k")?;
     let reason = match disks().into_iter().find(|disk| content(disk) == Content::State) {
         Some(disk) => match state_on(&disk, &var) {
             Ok(()) => return Ok(format!("state is kept on {}", disk.display())),
@@ -142,7 +144,7 @@ fn folders(var: &str) -> Result<(), InitError> {
 }
 
 /// Every disk and partition that the kernel knows, in a stable order.
-fn disks() -> Vec<PathBuf> {
+pub(crate) fn disks() -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir("/sys/class/block") else { return Vec::new() };
     let mut disks: Vec<_> =
         entries.flatten().map(|entry| Path::new("/dev").join(entry.file_name())).collect();

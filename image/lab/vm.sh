@@ -23,12 +23,18 @@ VM_DATA=
 VM_REPLAY=
 # A file with the first configuration; empty: the machine gets none.
 VM_CONFIG=
+# How it is given: by the firmware's tables (smbios), or by QEMU's own device (fw_cfg).
+VM_CONFIG_BY=smbios
 # The token that the machine takes from the lab's operator; empty: it is given none, and its API stays on its loopback.
 VM_TOKEN=$(od -An -tx1 -N16 /dev/urandom | tr -d ' \n')
 # vrctl asks with it.
 export VROUTER_TOKEN=$VM_TOKEN
+# Whether the firmware's tables give it that; empty: it learns it otherwise.
+VM_TOKEN_GIVEN=yes
 # More words for the kernel.
 VM_APPEND=
+# More arguments for QEMU.
+VM_MORE=()
 # A socket by which a host speaks to the machine as ZStack's do, over virtio-serial; empty: there is none.
 VM_VPORT=
 # NETWORK=MAC, in the order of the PCI slots.
@@ -75,7 +81,9 @@ vm_start() {
         arguments+=(-device 'virtio-blk-pci,drive=data')
         vm_disk data "$VM_DATA"
     fi
-    if [[ -n $VM_CONFIG ]]; then
+    if [[ -n $VM_CONFIG && $VM_CONFIG_BY == fw_cfg ]]; then
+        arguments+=(-fw_cfg "name=opt/io.systemd.credentials/vrouter.config,file=$VM_CONFIG")
+    elif [[ -n $VM_CONFIG ]]; then
         arguments+=(-smbios "type=11,value=io.systemd.credential.binary:vrouter.config=$(base64 -w 0 "$VM_CONFIG")")
     fi
     if [[ -n $VM_VPORT ]]; then
@@ -84,7 +92,7 @@ vm_start() {
             -device 'virtserialport,chardev=vport,name=applianceVm.vport'
         )
     fi
-    if [[ -n $VM_TOKEN ]]; then
+    if [[ -n $VM_TOKEN && -n $VM_TOKEN_GIVEN ]]; then
         arguments+=(-smbios "type=11,value=io.systemd.credential.binary:vrouter.tokens=$(base64 -w 0 <<<"lab write $VM_TOKEN")")
     fi
     vm_tap_queues
@@ -100,7 +108,7 @@ vm_start() {
             -device "virtio-net-pci,netdev=$network,mac=${nic#*=},romfile=$vectors"
         )
     done
-    start_inside net "$name" qemu-system-x86_64 "${arguments[@]}"
+    start_inside net "$name" qemu-system-x86_64 "${arguments[@]}" "${VM_MORE[@]}"
     VM_PID=$STARTED
     VM_LOG=$LAB_DIR/$name.log
 }
@@ -154,6 +162,11 @@ vm_power_cut() {
 # vm_press_power_button: asks the machine to end in order, as `virsh shutdown` does.
 vm_press_power_button() {
     socat -t 1 - "UNIX-CONNECT:$VM_MONITOR" <<<system_powerdown >/dev/null
+}
+
+# vm_monitor COMMAND: asks QEMU's monitor and prints its answer.
+vm_monitor() {
+    socat -t 5 - "UNIX-CONNECT:$VM_MONITOR" <<<"$1"
 }
 
 # vm_until WHAT SECONDS COMMAND...: waits until a command succeeds; a machine that is gone or too slow is a failure.

@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use vrouter::daemon::{self, AccessOptions, FirmwareOptions, Options};
+use vrouter::daemon::{self, AccessOptions, FirmwareOptions, Given, Options};
 use vrouter::zstack;
 
-/// The systemd credential that a router without a memory starts from.
-const CREDENTIAL: &str = "vrouter.config";
+/// The systemd credentials that a router without a memory starts from: a configuration, and what a seed disk held.
+const CONFIG: &str = "vrouter.config";
+const SEED: &str = "vrouter.seed";
 
 /// The service of a virtual router: DHCP, DNS, SNAT, EIP, port forwarding and firewall from one JSON document.
 ///
 /// It needs no configuration file. With an empty state directory it starts with nothing configured and waits for a
-/// document at its API, or takes the systemd credential `vrouter.config` where there is one.
+/// document at its API, or takes the systemd credential `vrouter.config` or what a seed disk held, where there is one.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -78,7 +79,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let options = Options { state_dir, listen, socket, access, first: credential(), zstack, firmware };
+    let given = Given { config: credential(CONFIG), seed: credential(SEED) };
+    let options = Options { state_dir, listen, socket, access, given, zstack, firmware };
     match runtime.block_on(daemon::run(options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -88,9 +90,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn credential() -> Option<Vec<u8>> {
-    let path = PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?).join(CREDENTIAL);
+fn credential(name: &str) -> Option<Vec<u8>> {
+    let path = PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?).join(name);
     std::fs::read(&path)
-        .inspect_err(|error| tracing::info!(path = %path.display(), %error, "no first configuration"))
+        .inspect_err(|error| tracing::debug!(path = %path.display(), %error, "not given"))
         .ok()
 }

@@ -169,6 +169,13 @@ Examples:
         #[arg(long)]
         watch: bool,
     },
+    /// Say on a console what the router is: name, version, state, addresses.
+    ///
+    /// Prints a few lines at the start, again when they change, and when Enter is pressed. Never ends by itself.
+    #[command(after_help = "\
+Examples:
+  vrctl console")]
+    Console,
     /// List the addresses that DHCP has given out, or keeps from being given out.
     #[command(after_help = "\
 Examples:

@@ -12,6 +12,7 @@ mod change;
 mod client;
 mod config;
 mod confirm;
+mod console;
 mod credentials;
 mod diff;
 mod error;
@@ -71,6 +72,7 @@ async fn command(
         Command::Leases { network } => leases::show(network.as_deref(), json, client, output).await,
         Command::Status { watch: false } => status::show(json, client, output).await,
         Command::Status { watch: true } => status::watch(json, client, output).await,
+        Command::Console => console::watch(client, output).await,
         Command::Trace(packet) => trace::show(&packet, json, client, output).await,
         Command::Balancers { id, watch: None } => balancers::show(id.as_deref(), json, client, output).await,
         Command::Balancers { id, watch: Some(seconds) } => {

@@ -75,6 +75,17 @@ fn head(status: &Value, now: Timestamp) -> String {
         let [from, back_to, why] = ["from", "back_to", "why"].map(|field| text(went, field));
         line("went back", format!("from {from} to {back_to}, {} ago: {why}", since(went, "time", now)));
     }
+    if let Some(told) = status.get("told").filter(|told| told.is_object()) {
+        let outcome = match told.get("outcome").and_then(Value::as_str) {
+            Some("taken") => "its first configuration",
+            Some("refused") => "refused",
+            _ => "not needed, the router remembers what it was",
+        };
+        line("told by", format!("{}: {outcome}", text(told, "source")));
+        for note in told.get("notes").and_then(Value::as_array).into_iter().flatten() {
+            line("", format!("left out: {}", note.as_str().unwrap_or(NOTHING)));
+        }
+    }
     line("repairs", text(status, "repairs"));
     let last = status.pointer("/drift/events").and_then(Value::as_array).and_then(|events| events.last());
     if let Some(event) = last {
@@ -156,6 +167,7 @@ mod tests {
             "last_change": {"took_ms": 1.74, "steps": 1}, "repairs": 2,
             "unconfirmed": {"back_to": 5, "until": "2026-11-21T02:01:00Z"},
             "went_back": {"time": "2026-11-21T00:00:00Z", "from": 4, "back_to": 3, "why": "not confirmed"},
+            "told": {"source": "NoCloud disk /dev/vdb", "outcome": "taken", "notes": ["user-data: it is a script"]},
             "drift": {"events": [{"time": "2026-11-21T01:59:00Z", "count": 2, "put_back": true,
                                   "differences": ["link eth2 up", "route add 10.9.0.0/16 via 10.1.1.254 dev eth2"]}]},
             "kernel": {"flowtable": false, "vlan": true, "connections": {"count": 12, "limit": 65536},
@@ -184,6 +196,8 @@ generation   7, verified 3s ago
 last change  1 step in 1.7 ms
 unconfirmed  generation 5 comes back at 2026-11-21T02:01:00Z
 went back    from 4 to 3, 2h 0m ago: not confirmed
+told by      NoCloud disk /dev/vdb: its first configuration
+             left out: user-data: it is a script
 repairs      2
 last drift   1m 0s ago, put back: link eth2 up (and 1 more)
 connections  12 of 65536

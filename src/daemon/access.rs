@@ -31,7 +31,8 @@ const CLIENT_CA: &str = "vrouter.client-ca";
 pub struct AccessOptions {
     /// Bearer tokens, one on a line: NAME ROLE SECRET. ROLE is read or write, SECRET the token or sha256:HEX of it.
     ///
-    /// Without it, the systemd credential `vrouter.tokens` is taken where there is one. SIGHUP has it read again.
+    /// Without it, the systemd credential `vrouter.tokens` is taken where there is one, else `vrouter_tokens` of a seed disk.
+    /// SIGHUP has it read again.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// The certificate chain of the API in PEM; with it, TCP is spoken by TLS alone. Or the credential `vrouter.tls-cert`.
@@ -56,6 +57,9 @@ pub struct AccessOptions {
     /// of refusing to start.
     #[arg(long)]
     pub or_loopback: bool,
+    /// Where a seed disk brought tokens, and their lines.
+    #[arg(skip)]
+    seeded: Option<(String, String)>,
 }
 
 /// Why it cannot be said who may speak.
@@ -98,6 +102,20 @@ struct Found {
 }
 
 impl AccessOptions {
+    /// The same where a seed disk brought tokens, which are taken where nothing else has any. Tokens of a disk that cannot be
+    /// read are none: a machine that does not start because of them could not even be asked why.
+    #[must_use]
+    pub(super) fn with_tokens_of(self, seeded: Option<(String, String)>) -> Self {
+        let seeded = seeded.filter(|(source, lines)| {
+            let fault = Tokens::parse(lines).err();
+            if let Some(fault) = &fault {
+                tracing::error!(source, %fault, "the tokens are refused");
+            }
+            fault.is_none()
+        });
+        Self { seeded, ..self }
+    }
+
     /// The door as it is wanted.
     ///
     /// # Errors
@@ -172,7 +190,10 @@ impl AccessOptions {
 
     fn tokens(&self) -> Result<Option<Tokens>, AccessError> {
         let Some(Found { path, content }) = self.found(self.token_file.as_deref(), TOKENS)? else {
-            return Ok(None);
+            let of_disk = |(path, lines): &(String, String)| {
+                Tokens::parse(lines).map_err(|fault| AccessError::Tokens { path: path.clone(), fault })
+            };
+            return self.seeded.as_ref().map(of_disk).transpose();
         };
         let shown = || path.display().to_string();
         if self.token_file.is_some() && is_open(&path) {
@@ -255,6 +276,7 @@ mod tests {
             client_role: Role::Write,
             socket_reader_uid: Vec::new(),
             or_loopback,
+            seeded: None,
         }
     }
 

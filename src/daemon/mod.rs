@@ -28,7 +28,8 @@ use tokio::task::JoinSet;
 
 pub use self::access::{AccessError, AccessOptions};
 pub use self::firmware::FirmwareOptions;
-use self::first::first_boot;
+pub use self::first::Given;
+use self::first::Sources;
 use self::supervisor::ServiceManager;
 use self::traffic::KernelCounts;
 use crate::api::{self, Listener};
@@ -37,7 +38,7 @@ use crate::engines::Services;
 use crate::kernel::{self, Events, FirewallLog, KernelError, Linux};
 use crate::plan::facts::{AddressTraffic, Counters};
 use crate::reconcile::{Handle, Loop, Surroundings};
-use crate::status::{KernelReadings, Reporter};
+use crate::status::{KernelReadings, Reporter, Start};
 use crate::store::{self, Generations, StateLock, StoreError};
 use crate::zstack;
 
@@ -55,8 +56,8 @@ pub struct Options {
     pub socket: PathBuf,
     /// Who may speak.
     pub access: AccessOptions,
-    /// What a router that remembers nothing starts from: a configuration as JSON.
-    pub first: Option<Vec<u8>>,
+    /// What a router that remembers nothing starts from.
+    pub given: Given,
     /// ZStack's personality, where it is wanted.
     pub zstack: Option<zstack::service::Options>,
     /// The firmware of the machine.
@@ -103,13 +104,16 @@ pub enum DaemonError {
 /// What keeps it from starting, or from going on.
 pub async fn run(options: Options) -> Result<(), DaemonError> {
     let mut signals = Signals::new()?;
-    let door = options.access.door()?;
-    let listen_on = options.access.listen(&options.listen, door.access.asks())?;
+    let sources = Sources::new(options.given);
+    let tokens = sources.tokens().map(|(source, lines)| (source.to_owned(), lines.to_owned()));
+    let access = options.access.with_tokens_of(tokens);
+    let door = access.door()?;
+    let listen_on = access.listen(&options.listen, door.access.asks())?;
     // Held to the end: whoever comes next finds everything written.
     let _lock = StateLock::take(&options.state_dir)?;
     store::format::mark(&options.state_dir, env!("CARGO_PKG_VERSION"));
     let store = remembered::open(&options.state_dir).await?;
-    let remembers = store.0.last() > 0;
+    let last = store.0.last();
     let listeners = listen(&listen_on, &options.socket)?;
     let services = Arc::new(Services::open(&options.state_dir)?);
     let commanded = options.zstack.iter().flat_map(|zstack| &zstack.listen);
@@ -125,12 +129,8 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
         }
         started => started?,
     };
-    if let Some(first) = options.first.filter(|_| !remembers) {
-        // A fault leaves it waiting for a management plane.
-        if let Err(why) = first_boot(&handle, &first).await {
-            tracing::error!(why, "the first configuration is refused");
-        }
-    }
+    let told = sources.tell(&handle, last).await;
+    let start = Start { api: listen_on.clone(), told };
     match FirewallLog::open() {
         Ok(log) => {
             tokio::spawn(async move {
@@ -147,7 +147,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let listening = tokio::spawn(counts.clone().listen());
     let kernel = KernelReadings { counters, addresses, balanced: Box::new(move || counts.read()) };
     let system = options.firmware.system(&options.state_dir).await?;
-    let reporter = Reporter::new(handle.clone(), services.clone(), kernel).with_system(system.clone());
+    let reporter = Reporter::new(handle.clone(), services.clone(), kernel, start).with_system(system.clone());
     let reporter = Arc::new(reporter);
     let trying = firmware::watch(system.clone(), reporter.clone());
     let router = api::router(api::Context {
@@ -166,7 +166,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
         let machine = zstack::service::Machine { state_dir: &options.state_dir, memory: memory::octets() };
         zstack::service::start(zstack, commands, machine, house, &mut servers, &stopping).await?;
     }
-    let result = signals.wait(&handle, || options.access.reload(&door), &mut ended).await;
+    let result = signals.wait(&handle, || access.reload(&door), &mut ended).await;
     supervisor::stopping();
     // Whoever is gone already needs not be told.
     let _ = stop.send(true);

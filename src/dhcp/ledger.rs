@@ -10,7 +10,6 @@ use tokio::sync::mpsc;
 use super::decision::{Reason, Reply};
 use super::shared::Shared;
 use super::socket::Sockets;
-use crate::clock;
 use crate::store::leases::{Lease, LeaseFile};
 
 /// How many hand-overs may wait for the disk; each is what one system call received.
@@ -61,7 +60,7 @@ fn current(shared: &Shared, granted: Vec<(Lease, Reply)>) -> Vec<Reply> {
 /// Writes the file anew where most of it is superseded. The table knows everything that was handed over, so what is
 /// still waiting in the queue is only written twice.
 async fn compact(shared: &Shared, file: &mut LeaseFile) {
-    let now = clock::now();
+    let now = shared.clock.now();
     let leases: Vec<Lease> = {
         let state = shared.state();
         if !file.is_due(state.engine.kept()) {

@@ -12,7 +12,7 @@ use super::prober::{Outcome, Prober, Waiting};
 use super::shared::{Shared, State};
 use super::snapshot::Snapshot;
 use super::socket::{Batch, Sockets};
-use crate::clock::{self, Timestamp};
+use crate::clock::Timestamp;
 use crate::store::leases::Lease;
 
 /// How long a socket rests that reports an error: a device that goes down does so, and comes back.
@@ -119,7 +119,7 @@ impl Listener {
     fn with(&self, work: impl FnOnce(&Snapshot, &mut State, Timestamp)) {
         let mut state = self.shared.state();
         let snapshot = self.shared.snapshot.load();
-        work(&snapshot, &mut state, clock::now());
+        work(&snapshot, &mut state, self.shared.clock.now());
     }
 
     fn mac(&self) -> [u8; 6] {

@@ -27,7 +27,7 @@ use super::listener::Listener;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::socket::Sockets;
-use crate::clock::{self, Timestamp};
+use crate::clock::{Steady, Timestamp};
 use crate::config::{Id, MacAddress};
 use crate::store::StoreError;
 use crate::store::leases::{Lease, LeaseFile, LeaseState, Octets};
@@ -95,6 +95,9 @@ impl Running {
     }
 }
 
+/// Where the clock of the leases began, in the state directory.
+const CLOCK: &str = "leases.clock";
+
 impl Service {
     /// Starts the service with the leases that `state_dir` holds, serving nothing yet. Has to be called on a runtime.
     ///
@@ -102,8 +105,9 @@ impl Service {
     /// The leases cannot be read.
     pub fn open(state_dir: &Path) -> Result<Self, DhcpError> {
         let (file, leases) = LeaseFile::open(state_dir)?;
-        let engine = Engine::restored(leases, clock::now());
-        let shared = Arc::new(Shared::new(engine));
+        let clock = Steady::remembered(&state_dir.join(CLOCK));
+        let engine = Engine::restored(leases, clock.now());
+        let shared = Arc::new(Shared::new(engine, clock));
         let (ledger, queue) = mpsc::channel(ledger::QUEUE);
         let keeper = tokio::spawn(ledger::keep(shared.clone(), file, queue));
         Ok(Self { shared, listeners: Mutex::default(), ledger, keeper })
@@ -128,7 +132,7 @@ impl Service {
         {
             let mut state = self.shared.state();
             let before = self.shared.snapshot.swap(snapshot.clone());
-            state.engine.changed(&before, &snapshot, clock::now());
+            state.engine.changed(&before, &snapshot, self.shared.clock.now());
             state.counters.retain(&snapshot);
         }
         for sockets in opened {
@@ -150,9 +154,14 @@ impl Service {
     /// The leases and quarantined addresses that count now, by address.
     #[must_use]
     pub fn leases(&self) -> Vec<LeaseView> {
-        let leases: Vec<Lease> = self.shared.state().engine.leases(clock::now()).cloned().collect();
+        let clock = &self.shared.clock;
+        let leases: Vec<Lease> = self.shared.state().engine.leases(clock.now()).cloned().collect();
         let snapshot = self.shared.snapshot.load();
-        leases.into_iter().map(|lease| LeaseView::new(lease, &snapshot)).collect()
+        let told = |lease: Lease| {
+            let (since, expires) = (clock.on_the_wall(lease.since), clock.on_the_wall(lease.expires));
+            LeaseView::new(Lease { since, expires, ..lease }, &snapshot)
+        };
+        leases.into_iter().map(told).collect()
     }
 
     /// What is served, and what happened.
@@ -160,7 +169,7 @@ impl Service {
     pub fn status(&self) -> Status {
         let state = self.shared.state();
         let snapshot = self.shared.snapshot.load();
-        state.counters.status(&snapshot, &state.engine, clock::now())
+        state.counters.status(&snapshot, &state.engine, self.shared.clock.now())
     }
 
     /// Ends the service: nothing is heard any more, and everything that was promised is on disk when this returns.

@@ -11,12 +11,15 @@ use super::decision::{Reason, Reply};
 use super::engine::Engine;
 use super::snapshot::Snapshot;
 use super::socket::Sockets;
+use crate::clock::Steady;
 
 /// What the tasks of the service share.
 #[derive(Debug)]
 pub(super) struct Shared {
     /// What is served; swapped under the lock, so that no message is decided by the old one once it is.
     pub(super) snapshot: ArcSwap<Snapshot>,
+    /// What time leases go by: setting the machine's clock neither ends them all nor lets them live for ever.
+    pub(super) clock: Steady,
     state: Mutex<State>,
 }
 
@@ -28,9 +31,10 @@ pub(super) struct State {
 }
 
 impl Shared {
-    pub(super) fn new(engine: Engine) -> Self {
+    pub(super) fn new(engine: Engine, clock: Steady) -> Self {
         Self {
             snapshot: ArcSwap::default(),
+            clock,
             state: Mutex::new(State { engine, counters: Counters::default() }),
         }
     }

@@ -18,9 +18,11 @@ mod service;
 mod system;
 #[cfg(test)]
 mod tests;
+mod told;
 mod wanted;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -34,6 +36,7 @@ pub use reporter::{KernelReadings, Reporter};
 use service::Said;
 pub use service::{ServiceStatus, Services};
 pub use system::SystemStatus;
+pub use told::{Start, Told, ToldOutcome};
 pub use wanted::Wanted;
 
 use crate::balancer::statistics::Overview;
@@ -106,6 +109,11 @@ pub struct Status {
     pub unconfirmed: Option<Unconfirmed>,
     /// The last change that went back by itself since the start.
     pub went_back: Option<WentBack>,
+    /// What the machine was told at its start, by a credential or a seed disk.
+    pub told: Option<Told>,
+    /// Where the API answers; off loopback, on management interfaces alone.
+    #[schemars(with = "Vec<String>")]
+    pub api: Vec<SocketAddr>,
     /// What the kernel can do, and how full its connection table is.
     pub kernel: KernelStatus,
     /// The firmware.
@@ -142,13 +150,15 @@ pub struct Inputs<'a> {
     pub counters: Counters,
     /// What is said of the firmware.
     pub system: SystemStatus,
+    /// What was settled at its start.
+    pub start: &'a Start,
 }
 
 impl Status {
     /// The status at `now`; `board` remembers since when each part is as it is.
     #[must_use]
     pub fn new(inputs: Inputs<'_>, board: &mut Board, now: Timestamp) -> Self {
-        let Inputs { published, wanted, dhcp, dns, balancers, counters, system } = inputs;
+        let Inputs { published, wanted, dhcp, dns, balancers, counters, system, start } = inputs;
         let kernel = KernelStatus::new(published.capabilities, counters.connections);
         let interfaces = interface::all(published, &counters, board, now);
         let services = Services::new(published, wanted, Said { dhcp, dns, balancers }, board, now);
@@ -162,6 +172,7 @@ impl Status {
         reasons.extend(ailing.filter_map(|(name, head)| Some(format!("{name}: {}", head.why.as_ref()?))));
         reasons.extend(kernel.full());
         reasons.extend(loops(published));
+        reasons.extend(start.told.as_ref().filter(|_| published.generation == 0).and_then(Told::reason));
         let state = match (&published.trouble, published.verified) {
             (Some(_), _) => Health::Failed,
             (None, None) => Health::Starting,
@@ -186,6 +197,8 @@ impl Status {
             drift: DriftSeen::clone(&published.drift),
             unconfirmed: published.unconfirmed.clone(),
             went_back: published.went_back.clone(),
+            told: start.told.clone(),
+            api: start.api.clone(),
             kernel,
             system,
             interfaces,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Board, Inputs, Status, SystemStatus, Transition, Wanted};
+use super::{Board, Inputs, Start, Status, SystemStatus, Transition, Wanted};
 use crate::balancer::Statistics;
 use crate::balancer::statistics::KernelTraffic;
 use crate::clock;
@@ -25,6 +25,7 @@ pub struct Reporter {
     handle: Handle,
     services: Arc<Services>,
     kernel: KernelReadings,
+    start: Start,
     system: Option<Arc<System>>,
     memory: Mutex<Memory>,
 }
@@ -53,10 +54,11 @@ struct Memory {
 }
 
 impl Reporter {
-    /// A reporter on the loop behind `handle`, on the engines and on the kernel's counters.
+    /// A reporter on the loop behind `handle`, on the engines and on the kernel's counters; `start` is what was
+    /// settled before.
     #[must_use]
-    pub fn new(handle: Handle, services: Arc<Services>, kernel: KernelReadings) -> Self {
-        Self { handle, services, kernel, system: None, memory: Mutex::default() }
+    pub fn new(handle: Handle, services: Arc<Services>, kernel: KernelReadings, start: Start) -> Self {
+        Self { handle, services, kernel, start, system: None, memory: Mutex::default() }
     }
 
     /// The same, which tells of the firmware as well.
@@ -90,8 +92,9 @@ impl Reporter {
         // Whoever panicked while holding it left whole values behind.
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = memory.wanted(&published);
+        let start = &self.start;
         let inputs =
-            Inputs { published: &published, wanted: &wanted, dhcp, dns, balancers, counters, system };
+            Inputs { published: &published, wanted: &wanted, dhcp, dns, balancers, counters, system, start };
         if published.verified.is_none() && published.trouble.is_none() {
             // Nothing was looked for yet, so nothing is missing.
             return Status::new(inputs, &mut Board::default(), clock::now());

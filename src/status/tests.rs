@@ -124,7 +124,8 @@ fn balancing(
 ) -> Status {
     let wanted = Wanted::new(&published.config, &published.links);
     let system = SystemStatus::default();
-    let inputs = Inputs { published, wanted: &wanted, dhcp, dns, balancers, counters, system };
+    let start = &Start::default();
+    let inputs = Inputs { published, wanted: &wanted, dhcp, dns, balancers, counters, system, start };
     Status::new(inputs, &mut Board::default(), Timestamp::from_seconds(200))
 }
 

@@ -45,7 +45,8 @@ pub struct Author {
     /// Who it is: `token NAME`, `certificate NAME`, `uid N`, `zstack`, `first boot`; empty where nobody was asked.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// Where the request came from: an address and a port, or `socket`; absent where it came from within.
+    /// Where the request came from: an address and a port, or `socket`, or what told a fresh machine its first configuration;
+    /// absent where it came from within.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
 }

@@ -21,6 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("plan", &["config"]),
     ("kernel", &["plan", "clock"]),
     ("trace", &["config", "merge_patch", "plan"]),
+    ("seed", &["config"]),
     ("dhcp", &["config", "plan", "store", "clock"]),
     ("dns", &["config", "plan", "clock"]),
     ("balancer", &["config", "plan", "store", "clock"]),

@@ -7,6 +7,7 @@
 
 mod faults;
 mod plan;
+mod seed;
 mod zstack;
 
 use std::fs;

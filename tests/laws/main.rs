@@ -17,6 +17,7 @@ mod leases;
 mod octets;
 mod plan;
 mod reconcile;
+mod seed;
 mod state;
 mod surroundings;
 mod trace;

@@ -23,11 +23,9 @@ console() {
     tr -d '\r' <"$said" | sed -n "/^begin-$mark-0/,/^end-$mark-0/p" | sed '1d;$d'
 }
 
-# console_ready: whether the shell is there, and has the console for itself: the status that is written there at the
-# start would stand in the midst of an answer.
+# console_ready: whether the shell is there. It has the console for itself, since the router's own lines leave it to it.
 console_ready() {
-    grep -aq 'vrouter# ' "$VM_CONSOLE" || return 1
-    console 'systemctl --no-ask-password start vrouter-console.service' >/dev/null
+    grep -aq 'vrouter# ' "$VM_CONSOLE"
 }
 
 # console_shows COMMAND PATTERN: whether a line's output matches.

@@ -11,7 +11,7 @@ use serde_json::json;
 use vrouter::api::access::tls::{Pem, Tls};
 use vrouter::api::access::{Role, Tokens};
 use vrouter::config::{Config, json};
-use vrouter::fuzzing::boot_credential::first_boot;
+use vrouter::fuzzing::boot_credential::{first_boot, read};
 
 mod growth;
 mod house;
@@ -42,7 +42,9 @@ fuzz_target!(|data: &[u8]| {
 fn configuration(house: &House, data: &[u8]) {
     let meant = json::parse(data).ok().and_then(|document| Config::default().replace(document).ok());
     let before = house.published();
-    let taken = house.runtime.block_on(first_boot(&house.handle, data));
+    let taken = read(data).and_then(|document| {
+        house.runtime.block_on(first_boot(&house.handle, document, "credential"))
+    });
     let after = house.published();
     match taken {
         Ok(()) => {

@@ -71,7 +71,10 @@ impl House {
                 addresses: || None,
                 balanced: Box::new(Default::default),
             };
-            (services.clone(), Arc::new(Reporter::new(handle.clone(), services, kernel)))
+            (
+                services.clone(),
+                Arc::new(Reporter::new(handle.clone(), services, kernel, vrouter::status::Start::default())),
+            )
         });
         let machine = Machine::new(folder.path().join("machine"), None);
         let (now, trial) = (clock::moment(), Duration::from_secs(180));

@@ -1,0 +1,90 @@
+# shellcheck shell=bash
+# What nobody gets by, not even the root shell that only the debug image has: nothing that runs can be changed, nothing that
+# can be changed runs, and nothing listens but the router. Sourced by tests/qemu/run.
+
+CLOSED_CASES=(no_way_in console_tells)
+
+# fails_there TEXT COMMAND: a command that has to fail in the machine's root shell.
+fails_there() {
+    is "$1" refused "$(console "if $2 >/dev/null 2>&1; then echo went through; else echo refused; fi")"
+}
+
+# setting PATH: a setting of the machine's kernel; nothing where it has none.
+setting() {
+    console "cat $1 2>/dev/null"
+}
+
+# has_setting PATH VALUE TEXT: a setting that has to be so in a kernel that has it.
+has_setting() {
+    local found
+    found=$(setting "$1")
+    [[ -z $found || $found == "$2" ]] || { vm_words && fail "$3: $1 is $found"; }
+    printf '  ok  %s\n' "$3"
+}
+
+# shellcheck disable=SC2016  # the machine's shell expands it
+case_no_way_in() {
+    local process='/proc/$(systemctl show --property MainPID --value vrouterd)'
+    boot_with_shell
+    vm_until "its console has a shell" "$START" console_ready
+    fails_there 'the root cannot be written' 'busybox touch /x'
+    fails_there 'nor /etc' 'busybox touch /etc/x'
+    fails_there 'nor the programs' 'busybox touch /usr/bin/x'
+    fails_there 'nor mounted anew for writing' 'mount -o remount,rw / && busybox touch /x'
+    is 'whatever can be written runs no program' '/dev /run /tmp /var' "$(console 'for folder in /dev /run /tmp /var; do
+        busybox cp /usr/bin/busybox $folder/x 2>/dev/null; $folder/x true 2>/dev/null || echo $folder; busybox rm -f $folder/x
+        done' | paste -sd ' ')"
+    is 'nothing has a setuid bit' '' "$(console 'busybox find / -xdev -perm /6000')"
+    is 'nobody has a password' 'root:x vrouter:x nobody:x' "$(console 'cut -d : -f 1,2 /etc/passwd' | paste -sd ' ')"
+    is 'nor a shell' '' "$(console 'grep -v nologin /etc/passwd')"
+    fails_there 'and there is no file of passwords' 'ls /etc/shadow'
+
+    is 'no core of the router' '0 0' "$(console "grep 'core file' $process/limits" | awk '{ print $5, $6 }')"
+    is 'nor of anybody' '' "$(console 'cd /tmp; (ulimit -c unlimited; sh -c "kill -SEGV \$\$"); ls /tmp | grep core')"
+    # A kernel that writes no dumps has no such setting.
+    has_setting /proc/sys/kernel/core_pattern /dev/null 'dumps go nowhere'
+
+    is 'no module can be loaded' 1 "$(setting /proc/sys/kernel/modules_disabled)"
+    has_setting /proc/sys/kernel/kexec_load_disabled 1 'nor another kernel'
+    fails_there 'nor memory read' 'busybox dd if=/dev/mem of=/dev/null bs=4096 count=1 skip=1'
+    holds 'the kernel is locked down against root' \
+        test "$(setting /sys/kernel/security/lockdown | grep -oF '[integrity]')" = '[integrity]'
+    is 'no magic keys' 0 "$(setting /proc/sys/kernel/sysrq)"
+    is 'no process watches another' 3 "$(setting /proc/sys/kernel/yama/ptrace_scope)"
+
+    is 'nothing listens but the API and the port of ZStack' '0.0.0.0:7270 0.0.0.0:7272' \
+        "$(console 'netstat -ltn' | awk '$1 ~ /^tcp/ { print $4 }' | sort | paste -sd ' ')"
+    is 'nor for datagrams' '' "$(console 'netstat -lun' | awk '$1 ~ /^udp/ { print $4 }')"
+    is 'nothing runs but what has to' 'head sh systemd systemd-journal vrouterd' \
+        "$(console 'for status in /proc/[0-9]*/status; do grep -q VmSize $status && cut -f 2 $status | busybox head -n 1; done' |
+            grep -vxE 'grep|cut|busybox' | sort -u | paste -sd ' ')"
+    is 'no unit failed' 0 "$(console 'systemctl list-units --failed --plain --no-legend --no-pager | grep -c .')"
+}
+
+# console_since OFFSET PATTERN: whether the console has said something since it was so long.
+console_since() {
+    tail -c "+$1" "$VM_CONSOLE" | grep -aqE "$2"
+}
+
+# How long the console's record is.
+console_length() {
+    stat -c %s "$VM_CONSOLE"
+}
+
+# Whoever opens a serial console sees nothing of before: Enter tells what the machine is, and news come by themselves.
+case_console_tells() {
+    local length
+    boot
+    vm_until "the console says what the router is" "$START" console_says 'vrouter [0-9.]+: ok'
+    holds 'its addresses' console_says 'mgmt: 192\.168\.0\.188/24 \(management; eth0\)'
+    holds 'and where it takes orders' console_says 'its API answers management networks at 0\.0\.0\.0:7270'
+    length=$(console_length)
+    apply_demo >/dev/null
+    vm_until "the console says what it has become" "$START" console_since "$length" 'public: 198\.51\.100\.5/24'
+    printf '  ok  a configuration that comes later is told\n'
+    length=$(console_length)
+    printf '\n' | socat -t 1 - "UNIX-CONNECT:$VM_SOCKET" >/dev/null
+    vm_until "Enter is answered" "$START" console_since "$length" 'vrouter [0-9.]+: '
+    printf '  ok  Enter has it told again\n'
+    holds 'in a few lines' test "$(tail -c "+$length" "$VM_CONSOLE" | wc -l)" -le 14
+}
