@@ -38,6 +38,15 @@ needed_libraries() {
         sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sort -u
 }
 
+# add_loader TREE PATH: the loader, from wherever the packages keep it, so that PATH leads there.
+add_loader() {
+    local found
+    found=$(cd "$OUT/debian" && find usr -name "${2##*/}" -type f | sort | head -n 1)
+    [[ -n $found ]] || fail "no package of image/packages holds ${2##*/}"
+    from_debian "$1" "$found"
+    [[ -e $1/$2 ]] || { mkdir -p "$(dirname "$1/$2")" && ln -s "$(realpath --relative-to="$(dirname "$1/$2")" "$1/$found")" "$1/$2"; }
+}
+
 # add_list TREE LIST: the entries of a root list.
 add_list() {
     local tree=$1 kind path other
@@ -46,8 +55,9 @@ add_list() {
             file) from_debian "$tree" "$path" ;;
             link) mkdir -p "$(dirname "$tree/$path")" && ln -s "$other" "$tree/$path" ;;
             dir) mkdir -p "$tree/$path" ;;
+            loader) add_loader "$tree" "$path" ;;
             own) install -D -m "$(file_mode "$TOP/$other")" "$TOP/$other" "$tree/$path" ;;
-            *) fail "$2: '$kind' is neither file, link, dir nor own" ;;
+            *) fail "$2: '$kind' is neither file, link, dir, loader nor own" ;;
         esac
     done < <(entries "$2")
 }
