@@ -168,7 +168,7 @@ fn handed_out(pool: &Pool, taken: impl Fn(&str) -> bool) -> Vec<Action> {
 
 /// The stations that no VM is bound to, in the order in which they came.
 fn waiting(pool: &Pool) -> Vec<IpAddr> {
-    let bound = |station: &IpAddr| pool.slots().values().any(|slot| slot.station() == Some(*station));
+    let bound = |station: &IpAddr| pool.slots().values().any(|slot| slot.serves() == Some(*station));
     let mut waiting: Vec<_> = pool
         .visitors()
         .iter()

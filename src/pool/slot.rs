@@ -121,6 +121,8 @@ pub enum Phase {
     Isolate,
     /// Cuts its connections.
     IsolateCut,
+    /// Takes its console's password back.
+    IsolateClose,
     /// Rests, kept.
     Kept,
     /// Marks it as being removed.
@@ -151,7 +153,7 @@ impl Phase {
             | Self::Close
             | Self::GiveBack => State::Reserved,
             Self::Use | Self::Session => State::Used,
-            Self::Isolate | Self::IsolateCut | Self::Kept => State::Quarantined,
+            Self::Isolate | Self::IsolateCut | Self::IsolateClose | Self::Kept => State::Quarantined,
             Self::Condemn | Self::Cut | Self::Destroy | Self::Undefine | Self::Remove => State::Deleting,
         }
     }
@@ -343,6 +345,12 @@ impl Slot {
     #[must_use]
     pub fn station(&self) -> Option<IpAddr> {
         self.visit.as_ref().map(|visit| visit.station)
+    }
+
+    /// The station that it is there for. One whose VM is kept for an operator is free to get another.
+    #[must_use]
+    pub fn serves(&self) -> Option<IpAddr> {
+        if matches!(self.phase, Phase::IsolateClose | Phase::Kept) { None } else { self.station() }
     }
 
     /// Goes on to a phase.

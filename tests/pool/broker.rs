@@ -168,6 +168,25 @@ async fn a_ticket_lets_in_once() {
     main.ended().await;
 }
 
+/// How long a ticket's arithmetic takes says something of the broker's key, so its answer comes at a whole step of 50 ms.
+#[tokio::test]
+async fn what_becomes_of_a_ticket_is_told_at_whole_steps_of_time() {
+    let console = Console::start(None).await;
+    let running = Running::start(&Settings::default()).await;
+    let ticket = Some("one-time".to_owned().try_into().unwrap());
+    let bound = Binding { ticket, ..binding("vm-1", station(1), Backend::Address(console.address)) };
+    running.broker.bind(bound).unwrap();
+    for wrong in ["guess", "one-tima", ""] {
+        let began = std::time::Instant::now();
+        let offered = (!wrong.is_empty()).then_some(wrong);
+        assert_eq!(
+            view(running.address, station(1), 0, MAIN, offered).await.unwrap_err(),
+            Turned::Verdict(7)
+        );
+        assert!(began.elapsed() >= Duration::from_millis(50), "{wrong}: {:?}", began.elapsed());
+    }
+}
+
 #[tokio::test]
 async fn a_viewer_comes_back_within_the_grace() {
     let console = Console::start(None).await;

@@ -17,19 +17,29 @@ mod cable;
 mod conformance;
 #[cfg(feature = "pool")]
 mod desk;
+#[cfg(feature = "pool")]
+mod ends;
 #[path = "../netns/lab.rs"]
 #[allow(dead_code, reason = "the lab serves several suites")]
 mod lab;
 mod laws;
 mod manager;
+mod notify;
+mod operators;
 #[cfg(feature = "pool")]
 mod real;
+mod refill;
 mod rig;
+mod schedule;
 mod service;
 mod spice;
 mod stations;
 #[cfg(feature = "pool")]
 mod trouble;
 #[cfg(feature = "pool")]
+mod units;
+#[cfg(feature = "pool")]
 mod whole;
+#[cfg(feature = "pool")]
+mod within;
 mod world;

@@ -285,7 +285,7 @@ async fn operators_and_golden_versions_move_vms_one_by_one() {
 }
 
 /// A guest that shuts down or restarts ends its session; while nobody is in it, restarting is its own affair.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_shuts_down_or_restarts_ends_its_session() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), "[slots]\nsize = 1\n");
@@ -295,6 +295,11 @@ async fn a_guest_that_shuts_down_or_restarts_ends_its_session() {
     let uuid = || host.everything().0[0].1.clone();
     let first = uuid();
     host.guest_restarts("kiosk-5921");
+    crate::lab::until("the restart is told", || host.is_told().then_some(()));
+    // The loop takes what waits for it in any order; by then it has taken that.
+    for _ in 0..20 {
+        pool.status().await.unwrap();
+    }
     for (round, ends) in [FakeHost::guest_ends, FakeHost::guest_restarts].into_iter().enumerate() {
         let mut listening = pool.arrive(STATION).await;
         told(&mut listening, |told| matches!(told, Told::Connect { .. })).await;

@@ -1,13 +1,10 @@
 //! The pool's hands on a real libvirtd with QEMU's own emulation: each story in mount, network and process namespaces of its
-//! own, so nothing of it is seen outside and nothing of it is left.
-//!
-//! A test here starts this program again inside of the namespaces for the one story that it names; those are ignored
-//! otherwise.
+//! own, so nothing of it is seen outside and nothing of it is left (see `within`).
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,48 +25,7 @@ use vrouter::pool::libvirt::Libvirt;
 use crate::broker::binding;
 use crate::conformance::{PATIENCE, request, suite, told};
 use crate::desk::{AUTHORITIES, define, golden_files, ok, picture, serial, station, viewer};
-use crate::lab::skip;
-
-/// Programs that the stories run.
-const PROGRAMS: &[&str] =
-    &["libvirtd", "qemu-system-x86_64", "virsh", "spicy-screenshot", "spicy-stats", "cpio"];
-/// The status of `tests/pool/libvirtd` when libvirtd does not start.
-const NO_LIBVIRTD: i32 = 77;
-
-/// Runs a story inside of its namespaces.
-pub(crate) fn within(story: &str) {
-    let found = |program: &&str| {
-        ["/usr/bin", "/usr/sbin", "/bin", "/sbin"]
-            .iter()
-            .any(|folder| Path::new(folder).join(program).exists())
-    };
-    if let Some(missing) = PROGRAMS.iter().find(|program| !found(program)) {
-        return skip(&format!("VMs of a pool: there is no {missing}"));
-    }
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pool");
-    let golden = Command::new("flock")
-        .arg("/tmp/vrouter-pool-golden.lock")
-        .arg(top.join("golden"))
-        .arg(golden_files())
-        .output()
-        .unwrap();
-    if !golden.status.success() {
-        let words = String::from_utf8_lossy(&golden.stderr).into_owned();
-        return skip(&format!("VMs of a pool: no kernel for guests: {}", words.trim()));
-    }
-    let status = Command::new("unshare")
-        .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--propagation", "private"])
-        .arg(top.join("libvirtd"))
-        .arg(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "--nocapture", story])
-        .stdin(Stdio::null())
-        .status()
-        .unwrap();
-    if status.code() == Some(NO_LIBVIRTD) {
-        return skip("VMs of a pool: libvirtd does not start here");
-    }
-    assert!(status.success(), "{story}: {status}");
-}
+use crate::within::within;
 
 #[test]
 fn libvirt_does_what_every_hypervisor_does() {

@@ -18,7 +18,7 @@ struct Program {
     console: SocketAddr,
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -137,4 +137,59 @@ fn the_program_shows_the_whole_pool_without_libvirt() {
     assert!(program.child.wait().unwrap().success());
     let gone = program.say(&["status"]);
     assert!(String::from_utf8_lossy(&gone.stderr).contains("does vrouter-pool run?"), "{gone:?}");
+}
+
+/// The commands of the README's demonstration, as they stand there, without what installs and builds.
+fn demonstration() -> Vec<String> {
+    let text = include_str!("../../README.md");
+    let (_, section) = text.split_once("## vrouter-pool\n").unwrap();
+    let (block, _) = section.split_once("On a KVM host with libvirt").unwrap();
+    let commands = block.lines().filter_map(|line| line.strip_prefix("    "));
+    let commands = commands.map(|line| line.split("   ").next().unwrap().trim().to_owned());
+    let commands = commands.filter(|line| !line.starts_with("apt ") && !line.starts_with("cargo "));
+    commands
+        .map(|line| line.replace("target/debug/vrouter-pool", env!("CARGO_BIN_EXE_vrouter-pool")))
+        .collect()
+}
+
+/// Input: the README's commands, one after another in one shell, each once the one before shows what it says. Output: both
+/// stations are told to connect, the viewer gets its picture, and the status shows a session that is over or goes on.
+#[test]
+fn the_readme_shows_the_pool_on_a_machine_of_its_own() {
+    for program in ["/usr/bin/spicy-screenshot", "/usr/bin/nc", "/usr/bin/unshare"] {
+        if !Path::new(program).exists() {
+            return crate::lab::skip(&format!("the README's pool: there is no {program}"));
+        }
+    }
+    let commands = demonstration();
+    let [run, first, second, viewer, status] = commands.as_slice() else { panic!("{commands:?}") };
+    let folder = tempfile::tempdir().unwrap();
+    let ready = "RULE ADDED, CONNECT NOW!";
+    let script = format!(
+        "ip link set lo up
+         {run}
+         pool=$!
+         until {status} >before 2>&1 && grep -q ' clean ' before; do sleep 0.1; done
+         {{ {first} }} >first
+         {{ {second} }} >second
+         until grep -q '{ready}' first && grep -q '{ready}' second; do sleep 0.1; done
+         timeout 20 {viewer} || echo the viewer failed
+         {status}
+         kill $pool"
+    );
+    let output = Command::new("unshare")
+        .args(["--net", "timeout", "60", "sh", "-c", &script])
+        .current_dir(&folder)
+        .env("TMPDIR", folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && !said.contains("the viewer failed"), "{script}\n{output:?}");
+    assert!(said.contains("127.0.0.2") && said.contains("5921"), "{said}");
+    let picture = std::fs::read(folder.path().join("spicy-screenshot.ppm")).unwrap();
+    assert!(
+        picture.starts_with(b"P6\n640 480\n") && picture.ends_with(&[0x20, 0x40, 0x80]),
+        "no picture: {said}"
+    );
 }

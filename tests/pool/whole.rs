@@ -105,6 +105,29 @@ pub(crate) fn end(mut child: Child) {
     child.wait().unwrap();
 }
 
+/// The host's rules, and whether loopback addresses are routed, which the old scripts switched on for every interface.
+fn firewall() -> String {
+    ok(
+        "iptables-save | grep -v '^#'; sysctl net.ipv4.conf.all.route_localnet net.ipv4.conf.desk1.route_localnet net.ipv4.ip_forward",
+    )
+}
+
+/// The network of the README: it is there, VMs on it are kept from each other, and libvirt adds no rule for it.
+fn network() {
+    let before = ok("iptables-save | grep -v '^#' | sort");
+    let pool = format!("{} --config /run/pool.toml network", env!("CARGO_BIN_EXE_vrouter-pool"));
+    let printed = ok(&pool);
+    assert!(ok(&format!("{pool} --define")).contains("network vrouter-pool is defined and runs"));
+    assert!(ok("virsh net-list --autostart --name").contains("vrouter-pool"));
+    assert!(
+        ok("virsh net-dumpxml vrouter-pool").contains("<port isolated='yes'/>")
+            && printed.contains("isolated")
+    );
+    assert!(ok("ip -d link show vrpool0").contains("bridge"));
+    assert_eq!(ok("iptables-save | grep -v '^#' | sort"), before, "libvirt's own rules came with it");
+    ok("virsh --quiet net-destroy vrouter-pool && virsh --quiet net-undefine vrouter-pool");
+}
+
 /// Two stations at the same time, one after the other's VM is gone, a killed manager, a killed libvirtd, an idle end, and
 /// the emergency reset.
 #[test]
@@ -115,6 +138,7 @@ fn inside_whole() {
     for number in 1..=3 {
         station(number);
     }
+    let untouched = firewall();
     let broker = service("broker");
     let mut manager = service("run");
     let began = Instant::now();
@@ -136,6 +160,10 @@ fn inside_whole() {
     });
     eprintln!("a used VM was replaced in {:?}", replaced.elapsed());
     assert!(!picture(3, "10.9.3.1:5906", None), "nobody asked for the third station");
+
+    // The host's firewall and routing are as they were: nothing of a VM is opened by them.
+    assert_eq!(firewall(), untouched);
+    network();
 
     // Two stations work when the manager is killed; their sessions go on, and it finds them used when it is back.
     let asked = [ask(1), ask(2)];

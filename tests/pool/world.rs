@@ -15,61 +15,10 @@ use vrouter::pool::plan::plan;
 use vrouter::pool::slot::{Now, State};
 use vrouter::pool::state::{Call, CallError, Done, Listing, Pool, Started};
 
+use crate::schedule::Happening;
+
 /// Where the made-up overlays are.
 const OVERLAYS: &str = "/overlays";
-
-/// What happens next.
-#[derive(Debug, Clone)]
-pub(crate) enum Happening {
-    /// Time passes, in tenths of a second.
-    Pass(u8),
-    /// A station asks for a VM.
-    Arrive(u8),
-    /// A station stops asking.
-    Leave(u8),
-    /// A station's viewer connects to the broker.
-    Connect(u8),
-    /// A station's viewer goes.
-    Disconnect(u8),
-    /// A station's visitor does nothing for so many seconds.
-    Idle(u8, u16),
-    /// One of the calls under way is answered, in some way.
-    Answer(u8, Option<Fault>),
-    /// One of the calls under way gets no answer in time, and acts later or never.
-    Hang(u8),
-    /// One of the calls that hung acts now.
-    Act(u8),
-    /// The manager takes the broker's events in.
-    Hear,
-    /// The manager asks what there is, and what it asked before arrives.
-    List,
-    /// The manager asks the broker, and what it asked before arrives.
-    Sessions,
-    /// `kill -9` of the manager; calls under way act later or never.
-    CrashManager,
-    /// The broker dies.
-    CrashBroker,
-    /// The host restarts.
-    Reboot,
-    /// The connection to the hypervisor is lost.
-    LoseHypervisor,
-    /// A guest shuts down.
-    GuestEnds(u8),
-    /// A guest restarts.
-    GuestRestarts(u8),
-    /// The golden image gets a new version.
-    Publish(u8),
-    /// The host's memory runs out, or is there again.
-    Memory(bool),
-    /// An operator recycles a slot.
-    Recycle(u8),
-    /// An operator keeps a slot.
-    Quarantine(u8),
-    /// An operator clears everything.
-    Clear,
-    /// The pool hands nothing out, or does again.
-    Drain(bool),
-}
 
 /// A pool and its surroundings.
 pub(crate) struct World {
@@ -173,20 +122,19 @@ impl World {
             }
             Happening::Answer(number, fault) => {
                 if let Some(call) = take(&mut self.calls, *number) {
-                    self.host.fail(*fault);
-                    let of_door = matches!(call.call, Call::Bind(_) | Call::Unbind(_) | Call::Kick(Some(_)));
-                    let result = match fault {
-                        Some(fault) if of_door => {
-                            if *fault == Fault::Unanswered {
-                                let _ = self.act(&call);
-                            }
-                            Err(CallError { text: "the broker is away".to_owned(), unreached: true })
-                        }
-                        _ => self.act(&call),
-                    };
-                    self.host.heal();
-                    self.pool.done(&call.name, call.number, result, now);
+                    self.answer(&call, *fault);
                 }
+            }
+            Happening::Calm(count) => {
+                for _ in 0..*count {
+                    self.happen(&Happening::Answer(0, None));
+                    self.happen(&Happening::Pass(1));
+                }
+            }
+            Happening::Visit(number) => {
+                self.happen(&Happening::Arrive(*number));
+                self.happen(&Happening::Calm(12));
+                self.happen(&Happening::Connect(*number));
             }
             Happening::Hang(number) => {
                 if let Some(call) = take(&mut self.calls, *number) {
@@ -248,6 +196,24 @@ impl World {
         self.go_on();
     }
 
+    /// A call is answered, well or in some other way.
+    fn answer(&mut self, call: &Started, fault: Option<Fault>) {
+        self.host.fail(fault);
+        let of_door = matches!(call.call, Call::Bind(_) | Call::Unbind(_) | Call::Kick(Some(_)));
+        let result = match fault {
+            Some(fault) if of_door => {
+                if fault == Fault::Unanswered {
+                    let _ = self.act(call);
+                }
+                Err(CallError { text: "the broker is away".to_owned(), unreached: true })
+            }
+            _ => self.act(call),
+        };
+        self.host.heal();
+        let now = self.now();
+        self.pool.done(&call.name, call.number, result, now);
+    }
+
     /// What the manager does after whatever happens.
     fn go_on(&mut self) {
         let now = self.now();
@@ -298,6 +264,10 @@ impl World {
         let name = vm_of(&id);
         let (domains, _) = self.host.everything();
         let Some((_, uuid, mark)) = domains.iter().find(|(other, ..)| other == name) else { return };
+        // A binding that is left from an earlier VM of the slot does not know what this one's console is opened with.
+        if self.host.password(name) != self.door.password(&id) {
+            return;
+        }
         let state = mark.as_ref().unwrap().state;
         assert!(
             !matches!(state, MarkState::Clean | MarkState::Creating),

@@ -233,7 +233,7 @@ impl fmt::Display for EndReason {
             Self::Unbound => "the reservation was taken back",
             Self::ViewerLeft => "the viewer was closed",
             Self::StationLost => "the station stopped answering",
-            Self::ConsoleClosed => "the console closed the session",
+            Self::ConsoleClosed => "the VM closed its console: its guest shut down or crashed",
             Self::Kicked => "the session was ended by command",
         })
     }

@@ -35,13 +35,15 @@ pub(super) async fn run(
         }
     });
     tokio::select! {
-        ended = up => match ended {
-            Ended::Read(error) => of_station(error.as_ref()),
-            Ended::Write(_) => EndReason::ConsoleClosed,
-        },
+        // Where both ends are gone at once, the console went first: a viewer closes nothing that it has not seen end.
+        biased;
         ended = down => match ended {
             Ended::Read(_) => EndReason::ConsoleClosed,
             Ended::Write(error) => of_station(Some(&error)),
+        },
+        ended = up => match ended {
+            Ended::Read(error) => of_station(error.as_ref()),
+            Ended::Write(_) => EndReason::ConsoleClosed,
         },
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counters::Counters;
-use super::event::{Binding, ChannelStatus, Event, Phase, Session};
+use super::event::{Binding, ChannelStatus, EndReason, Event, Phase, Session};
 use super::spice::Link;
 use super::table::Effect;
 
@@ -29,6 +29,8 @@ pub(super) struct Seat {
     /// The main channel's connection, and the number of the session once it is known.
     pub(super) main: Option<u64>,
     pub(super) session: Option<u32>,
+    /// When the first of the channels that end now did, and why.
+    pub(super) closing: Option<(Duration, EndReason)>,
     pub(super) ticket_spent: bool,
     pub(super) connections: BTreeMap<u64, Connection>,
     /// Octets of channels that ended.

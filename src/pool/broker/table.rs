@@ -24,6 +24,9 @@ use super::ticket::Secret;
 /// The most bindings at a time.
 pub(super) const MAX_BINDINGS: usize = 1024;
 
+/// How soon a viewer and a console close their channels after one of them ended.
+const OTHERS_FOLLOW: Duration = Duration::from_secs(2);
+
 /// Why nothing was bound, unbound or kicked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
@@ -114,6 +117,7 @@ impl Table {
             since: None,
             main: None,
             session: None,
+            closing: None,
             ticket_spent: false,
             connections: BTreeMap::new(),
             sent: 0,
@@ -232,7 +236,7 @@ impl Table {
             seat.phase = Phase::Connected;
             seat.until = None;
             seat.main = Some(key);
-            seat.session = None;
+            (seat.session, seat.closing) = (None, None);
             seat.active = now;
         } else if seat.phase != Phase::Connected || seat.session.is_some_and(|known| known != link.session) {
             // The session ended, or another began, while the console thought about it.
@@ -268,6 +272,12 @@ impl Table {
         let Some(seat) = self.seats.get_mut(&station) else { return Vec::new() };
         let Some(connection) = seat.connections.remove(&key) else { return Vec::new() };
         let mut effects = seat.account(&connection);
+        // Viewer and console close the rest when one channel ends: what ended that one ended all.
+        let first = seat.closing.filter(|(at, _)| now.saturating_sub(*at) < OTHERS_FOLLOW);
+        let reason = first.map_or(reason, |(_, first)| first);
+        if connection.open && reason != EndReason::Kicked {
+            seat.closing = first.or(Some((now, reason)));
+        }
         if seat.main != Some(key) {
             if !connection.open && seat.main.is_none() {
                 // The console did not let it through: the ticket has opened nothing.
@@ -314,6 +324,11 @@ impl Table {
     /// Everything that is bound.
     pub(super) fn list(&self, now: Duration) -> Vec<Session> {
         self.seats.values().map(|seat| seat.status(now)).collect()
+    }
+
+    /// How many bindings there are.
+    pub(super) fn len(&self) -> usize {
+        self.seats.len()
     }
 
     fn station_of(&self, console: &str) -> Result<IpAddr, BindError> {

@@ -106,6 +106,29 @@ fn a_viewer_may_come_back_within_the_grace_and_not_after() {
     assert_eq!(ended(&table.tick(seconds(35))), Some((EndReason::ViewerLeft, true)));
 }
 
+/// Input: a further channel ends for one reason, and the main channel so many seconds later for another. Output: what ended the
+/// first one ended the session, where the other end only did what it then does; what comes later is another end.
+#[test]
+fn what_ended_the_first_channel_ended_the_session() {
+    use EndReason::{ConsoleClosed, StationLost, ViewerLeft};
+    for (first, then, after, reason) in [
+        (ConsoleClosed, ViewerLeft, 1, ConsoleClosed),
+        (StationLost, ConsoleClosed, 1, StationLost),
+        (ViewerLeft, ConsoleClosed, 1, ViewerLeft),
+        (ConsoleClosed, ViewerLeft, 2, ViewerLeft),
+        (ViewerLeft, StationLost, 2, StationLost),
+    ] {
+        let mut table = table();
+        table.bind(binding("a", STATION), seconds(0)).unwrap();
+        let main = open(&mut table, 0, 1, seconds(1)).unwrap();
+        table.session_is(STATION, main, 77);
+        let inputs = open(&mut table, 77, 3, seconds(1)).unwrap();
+        table.closed(STATION, inputs, first, seconds(5));
+        let effects = table.closed(STATION, main, then, seconds(5 + after));
+        assert_eq!(ended(&effects), Some((reason, true)), "{first:?}, {then:?} {after} s later");
+    }
+}
+
 #[test]
 fn a_ticket_opens_one_session_and_its_channels() {
     let mut table = table();

@@ -3,7 +3,8 @@
 //! A viewer encrypts its ticket to the key in the server's answer (RSA of 1024 bits, OAEP with SHA-1, the ticket ended by
 //! a zero octet). The broker puts its own key there, so it checks the station's ticket itself and opens the console with
 //! the VM's password, which no station ever learns. A weak key by today's measure, and the protocol's own: whoever needs
-//! secrecy on the way uses TLS around it. Called by `link.rs`.
+//! secrecy on the way uses TLS around it. The library's arithmetic takes a time that depends on the key (RUSTSEC-2023-0071):
+//! it blinds what it opens, and `mod.rs` answers at whole steps of time. Called by `link.rs`.
 
 use std::fmt;
 

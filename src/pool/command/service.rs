@@ -124,7 +124,7 @@ pub(super) async fn run<H: Hypervisor>(
 pub(super) async fn run_broker(config: &Config) -> Result<(), ServiceError> {
     let mut ends = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     let mut tasks = JoinSet::new();
-    start_broker(config, &mut tasks).await?;
+    let broker = start_broker(config, &mut tasks).await?;
     notify(&[NotifyState::Ready]);
     let mut beat = tokio::time::interval(Duration::from_secs(5));
     let [terminate, interrupt] = &mut ends;
@@ -132,7 +132,10 @@ pub(super) async fn run_broker(config: &Config) -> Result<(), ServiceError> {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = beat.tick() => notify(&[NotifyState::Watchdog]),
+            _ = beat.tick() => {
+                let line = format!("{} stations are bound", broker.bound());
+                notify(&[NotifyState::Watchdog, NotifyState::Status(&line)]);
+            }
         }
     }
 }
@@ -167,7 +170,7 @@ fn fake_config(directory: &Path) -> Result<Config, ServiceError> {
     Ok(config)
 }
 
-async fn start_broker(config: &Config, tasks: &mut JoinSet<()>) -> Result<(), ServiceError> {
+async fn start_broker(config: &Config, tasks: &mut JoinSet<()>) -> Result<Broker, ServiceError> {
     let console = &config.console;
     let tls = match (&console.tls_certificate, &console.tls_key) {
         (Some(certificate), Some(key)) => Some(Arc::new(tls(certificate, key)?)),
@@ -185,8 +188,9 @@ async fn start_broker(config: &Config, tasks: &mut JoinSet<()>) -> Result<(), Se
     }
     let managers = control::listen(&console.broker_socket).map_err(at(&console.broker_socket.display()))?;
     tasks.spawn(control::serve(broker.clone(), managers));
-    tasks.spawn(async move { broker.expire().await });
-    Ok(())
+    let served = broker.clone();
+    tasks.spawn(async move { served.expire().await });
+    Ok(broker)
 }
 
 /// What stations are greeted with that speak TLS.

@@ -1,5 +1,5 @@
-//! Consoles of made-up VMs: real sockets that speak as much SPICE as a broker needs to let a viewer in, and then send back
-//! whatever they are sent.
+//! Consoles of made-up VMs: real sockets that speak as much SPICE as a broker needs to let a viewer in, and a viewer to show a
+//! picture. What is no SPICE is sent back as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::screen::{self, SHORT_HEADER};
 use crate::pool::broker::spice::{self, HEADER, Link, TICKET};
 use crate::pool::broker::ticket::{TicketError, TicketKey};
 
@@ -154,6 +155,14 @@ async fn channel(
     } else if !sessions.lock().known.contains(&link.session) {
         return Ok(());
     }
+    let mut head = [0; SHORT_HEADER];
+    loop {
+        stream.read_exact(&mut head).await?;
+        let Some((kind, length)) = screen::message(head) else { break };
+        tokio::io::copy(&mut (&mut stream).take(u64::from(length)), &mut tokio::io::sink()).await?;
+        stream.write_all(&screen::answer(link.session == 0, kind)).await?;
+    }
+    stream.write_all(&head).await?;
     let mut buffer = [0; 4096];
     loop {
         let count = stream.read(&mut buffer).await?;

@@ -53,6 +53,13 @@ impl FakeDoor {
         Some(id)
     }
 
+    /// What the broker opens a binding's console with.
+    #[must_use]
+    pub fn password(&self, id: &str) -> Option<String> {
+        let world = self.world();
+        world.bindings.get(id)?.binding.as_ref().map(|binding| binding.password.clone())
+    }
+
     /// A station's viewer goes, or its reservation runs out.
     pub fn disconnect(&self, station: IpAddr) {
         let mut world = self.world();

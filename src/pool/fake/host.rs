@@ -101,6 +101,7 @@ impl FakeHost {
             power: Power::Running,
             mark: None,
             port: 0,
+            password: None,
             foreign: true,
         };
         world.domains.insert(name.to_owned(), domain);
@@ -145,10 +146,24 @@ impl FakeHost {
         self.world().domains.get(name).map(|domain| domain.port)
     }
 
+    /// What a domain's console is opened with, if it is open.
+    #[must_use]
+    pub fn password(&self, name: &str) -> Option<String> {
+        let world = self.world();
+        let domain = world.domains.get(name).filter(|domain| domain.power == Power::Running);
+        domain.and_then(|domain| domain.password.clone())
+    }
+
     /// How many calls were made.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.world().calls
+    }
+
+    /// Whether everything that happened was taken.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.world().events.is_empty()
     }
 
     /// Takes what happened.
@@ -207,6 +222,7 @@ impl FakeHost {
                 power: Power::Off,
                 mark: Some(clone.mark.clone()),
                 port: clone.console.port(),
+                password: None,
                 foreign: false,
             };
             world.overlays.insert(clone.mark.overlay.clone());
@@ -221,7 +237,9 @@ impl FakeHost {
     /// As there.
     pub fn start(&self, name: &str, how: Start) -> Answer<Start> {
         self.call("start", |world| {
-            world.ours(name)?.power = Power::Running;
+            let domain = world.ours(name)?;
+            // What it was opened with does not outlive its running.
+            (domain.power, domain.password) = (Power::Running, None);
             world.tell(name, Lifecycle::Started);
             Ok(how)
         })
@@ -295,8 +313,19 @@ impl FakeHost {
     ///
     /// # Errors
     /// As there.
-    pub fn set_ticket(&self, name: &str, _ticket: &Ticket) -> Answer<()> {
-        self.call("set_ticket", |world| world.ours(name).map(|_| ()))
+    pub fn set_ticket(&self, name: &str, ticket: &Ticket) -> Answer<()> {
+        self.call("set_ticket", |world| {
+            let domain = world.ours(name)?;
+            if domain.power != Power::Running {
+                return Err(HypervisorError::Refused {
+                    call: "set_ticket",
+                    message: format!("{name} is off"),
+                });
+            }
+            // Whoever names an end means one that is over.
+            domain.password = ticket.until.is_none().then(|| ticket.password.clone());
+            Ok(())
+        })
     }
 
     /// See [`crate::pool::hypervisor::Hypervisor::golden`].

@@ -4,6 +4,7 @@
 pub mod console;
 pub mod door;
 pub mod host;
+mod screen;
 mod world;
 
 use std::os::fd::OwnedFd;

@@ -28,6 +28,8 @@ pub(super) struct FakeDomain {
     pub(super) power: Power,
     pub(super) mark: Option<Mark>,
     pub(super) port: u16,
+    /// What its console is opened with, while it is open at all.
+    pub(super) password: Option<String>,
     /// Whose it is where it carries no mark: a foreign one.
     pub(super) foreign: bool,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use virt::connect::Connect;
 
@@ -16,8 +17,6 @@ use crate::pool::hypervisor::{Answer, Event, HypervisorError};
 
 /// How often a connection that is broken is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// Seconds between the library's own questions whether libvirtd is there, and how many may stay unanswered.
-const KEEPALIVE: (i32, u32) = (5, 3);
 
 /// How the connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,22 +89,32 @@ impl Shared {
     }
 }
 
+/// A connection just opened, and what is rung when it breaks.
+type Fresh = (Held, Arc<Notify>);
+
 /// Keeps the connection until it is aborted.
 pub(super) async fn keep(config: Arc<Config>, shared: Arc<Shared>) {
     let deadline = Duration::from_secs(config.hypervisor.call_seconds);
+    let mut under_way: Option<JoinHandle<Answer<Fresh>>> = None;
     loop {
-        let uri = config.hypervisor.uri.clone();
-        let (sink, closed) = (shared.events.clone(), Arc::<Notify>::default());
-        let told = closed.clone();
-        let opening = tokio::task::spawn_blocking(move || open(&uri, &sink, &told));
-        // A call that hangs here keeps its thread; no second one is begun before it is given up for good.
-        let opened = match timeout(deadline, opening).await {
+        let mut opening = under_way.take().unwrap_or_else(|| {
+            let (uri, sink) = (config.hypervisor.uri.clone(), shared.events.clone());
+            tokio::task::spawn_blocking(move || {
+                let closed = Arc::<Notify>::default();
+                Ok((open(&uri, &sink, &closed)?, closed))
+            })
+        });
+        let opened = match timeout(deadline, &mut opening).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => Err(HypervisorError::Disconnected(error.to_string())),
-            Err(_) => Err(HypervisorError::Deadline { call: "connecting", after: deadline }),
+            Err(_) => {
+                // A call that hangs keeps its thread: it is waited for again, however long that takes, and no second one begun.
+                under_way = Some(opening);
+                Err(HypervisorError::Deadline { call: "connecting", after: deadline })
+            }
         };
         match opened {
-            Ok(connection) => {
+            Ok((connection, closed)) => {
                 *shared.connection.lock() = Some(Arc::new(connection));
                 shared.link.send_replace(Link::Open);
                 shared.events.tell(Event::Opened);
@@ -129,13 +138,12 @@ pub(super) async fn keep(config: Arc<Config>, shared: Arc<Shared>) {
     }
 }
 
+// The library's keepalive is left off. In libvirt 9.0 a connection that it gives up while threads wait in calls is never closed
+// nor told of, and the process crashes once libvirtd answers again. A libvirtd on this host that hangs is noticed by the
+// deadlines of calls, one that dies by its socket.
 fn open(uri: &str, sink: &Arc<Sink>, closed: &Arc<Notify>) -> Answer<Held> {
     let uri = super::call::plain("connecting", uri)?;
     let connection = Held(Connect::open(Some(uri)).map_err(failed("connecting"))?);
     events::register(&connection, sink, closed)?;
-    // Drivers inside of this process have no wire to watch.
-    if let Err(error) = connection.set_keep_alive(KEEPALIVE.0, KEEPALIVE.1) {
-        tracing::debug!(error = error.message(), "no keepalive");
-    }
     Ok(connection)
 }

@@ -157,7 +157,7 @@ impl<H: Hypervisor, D: Door> Manager<H, D> {
             self.counters.session(&record);
             tracing::info!(
                 target: "audit",
-                vm = record.vm, uuid = record.uuid, station = ?record.station, begun = %record.begun,
+                vm = record.vm, uuid = record.uuid, station = record.station.map(display), begun = %record.begun,
                 gone = %record.gone, sent = record.sent, received = record.received,
                 "a session is over: {}; its VM and overlay are gone", record.why
             );

@@ -131,7 +131,7 @@ fn call(
         Phase::Start => Call::Start(if config.clones.instant { Start::Instant } else { Start::Cold }),
         Phase::Ticket => Call::SetTicket(Ticket { password: visit?.password.clone(), until: None }),
         // One that nobody knows and that is over.
-        Phase::Close => {
+        Phase::Close | Phase::IsolateClose => {
             Call::SetTicket(Ticket { password: secret(chance), until: Some(Timestamp::from_seconds(1)) })
         }
         Phase::Bind => {
@@ -181,4 +181,31 @@ fn uuid(chance: &mut dyn FnMut() -> u64) -> String {
 /// 128 random bits in hexadecimal digits.
 fn secret(chance: &mut dyn FnMut() -> u64) -> String {
     format!("{:016x}{:016x}", chance(), chance())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Every port that a slot can have: a unicast MAC of QEMU's range, and no two alike. Half of the old scripts' were
+    /// multicast, which libvirt refuses.
+    #[test]
+    fn every_slot_has_a_unicast_address_of_its_own() {
+        let all: BTreeSet<[u8; 6]> = (1024..=u16::MAX).map(mac).collect();
+        assert_eq!(all.len(), usize::from(u16::MAX) - 1023);
+        assert!(all.iter().all(|mac| mac[..3] == [0x52, 0x54, 0x00] && mac[0] & 1 == 0));
+    }
+
+    #[test]
+    fn identifiers_are_whole_whatever_is_drawn() {
+        for drawn in [0, 1, u64::MAX, 0x8000_0000_0000_0000] {
+            let made = uuid(&mut || drawn);
+            let parts: Vec<usize> = made.split('-').map(str::len).collect();
+            assert_eq!(parts, [8, 4, 4, 4, 12], "{made}");
+            assert!(made.as_bytes()[14] == b'4' && b"89ab".contains(&made.as_bytes()[19]), "{made}");
+            assert_eq!(secret(&mut || drawn).len(), 32);
+        }
+    }
 }

@@ -9,6 +9,9 @@ use super::{Finish, Pool, Record};
 use crate::pool::hypervisor::Start;
 use crate::pool::slot::{Cause, Now, Phase, Session, Slot};
 
+/// How often it is tried to close the console of a VM that is kept.
+const CLOSINGS: u32 = 6;
+
 /// What a call came back with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
@@ -103,7 +106,8 @@ impl Pool {
             }
             Phase::Use => Phase::Session,
             Phase::Isolate => Phase::IsolateCut,
-            Phase::IsolateCut => Phase::Kept,
+            Phase::IsolateCut => Phase::IsolateClose,
+            Phase::IsolateClose => Phase::Kept,
             Phase::Condemn => Phase::Cut,
             Phase::Cut => Phase::Destroy,
             Phase::Destroy => Phase::Undefine,
@@ -135,6 +139,13 @@ impl Pool {
             // The session goes on, marked as reserved, which is no more trusted than used.
             Phase::Use => slot.back_off(error, now),
             Phase::Isolate | Phase::IsolateCut => slot.back_off(error, now),
+            // Nobody is led to it any more, so a call that acts late closes what is closed. Where it is not running, there is
+            // no console.
+            Phase::IsolateClose if slot.failures < CLOSINGS => slot.back_off(error, now),
+            Phase::IsolateClose => {
+                slot.go(Phase::Kept, now);
+                slot.error = Some(error);
+            }
             // That it is being removed needs not be written: what is shut off or half there is removed anyway. A broker that
             // is not reached loses the console when the VM ends.
             Phase::Condemn | Phase::Cut => {

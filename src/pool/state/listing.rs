@@ -112,7 +112,13 @@ fn found(slot: &mut Slot, domain: Option<&Domain>, overlay: bool, sessions: &[Do
             // What is marked as reserved is marked as used now.
             slot.go(if mark.state == MarkState::Used { Phase::Session } else { Phase::Use }, now);
         }
-        (MarkState::Quarantined, _) => slot.go(Phase::Kept, now),
+        (MarkState::Quarantined, session) => {
+            if let Some(station) = mark.station {
+                adopt(slot, &gone_session(station, session), mark.since, now);
+            }
+            // Somebody may be in it still: whoever kept it may have been killed before cutting him off and closing its console.
+            slot.go(if runs { Phase::IsolateCut } else { Phase::Kept }, now);
+        }
         (state, session) => {
             if let (Some(station), MarkState::Used | MarkState::Reserved) = (mark.station, state) {
                 adopt(slot, &gone_session(station, session), mark.since, now);

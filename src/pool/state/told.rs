@@ -80,7 +80,7 @@ impl Pool {
     }
 
     fn told_to(&self, station: IpAddr, now: Now, reason: &str, position: &mut usize) -> Told {
-        let of_station = |slot: &&crate::pool::slot::Slot| slot.station() == Some(station);
+        let of_station = |slot: &&crate::pool::slot::Slot| slot.serves() == Some(station);
         if let Some(slot) = self.slots.values().find(of_station) {
             match slot.phase {
                 Phase::Open if slot.visit.as_ref().is_some_and(|visit| visit.until > now.at) => {
