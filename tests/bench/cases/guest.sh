@@ -41,13 +41,7 @@ guest_lab() {
     [[ ! -x $BINARIES/vrctl ]] || binaries=(--binaries "$BINARIES")
     "$IMAGE_DIR/build" --debug "${binaries[@]}"
     need_packages qemu-system-x86 socat
-    local network
-    lab_namespace net
-    for network in mgmt public guest; do
-        inside net ip link add "$network" type bridge forward_delay 0 mcast_snooping 0
-        inside net ip link set "$network" up
-        tap "$network"
-    done
+    machine_networks
     station operator mgmt 52:54:00:00:01:01 192.168.0.1/24
     station client public 52:54:00:00:02:01 198.51.100.1/24
     station server guest fa:aa:00:00:00:20 "$GUEST_SERVER/24"

@@ -31,6 +31,18 @@ bench_lab() {
     inside public ip route add 100.64.0.0/10 via 198.51.100.5
 }
 
+# machine_networks: the networks that a booted image stands in, with a tap each; made once for all cases.
+machine_networks() {
+    local network
+    [[ " ${LAB_NAMESPACES[*]} " != *" $LAB-net "* ]] || return 0
+    lab_namespace net
+    for network in mgmt public guest; do
+        inside net ip link add "$network" type bridge forward_delay 0 mcast_snooping 0
+        inside net ip link set "$network" up
+        tap "$network"
+    done
+}
+
 # document OBJECTS: prints a configuration.
 document() {
     jq --null-input --compact-output --argjson objects "$1" --from-file "$BENCH_DIR/lib/document.jq"
