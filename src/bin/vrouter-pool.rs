@@ -7,6 +7,9 @@ use clap::Parser as _;
 use vrouter::log;
 use vrouter::pool::command::{self, Arguments};
 
+/// A configuration that cannot be run, as sysexits.h has it (`EX_CONFIG`); the units try no second time.
+const CONFIGURATION: u8 = 78;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.is_service() {
@@ -21,7 +24,10 @@ fn main() -> ExitCode {
     runtime.shutdown_background();
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(&error.to_string()),
+        Err(error) => {
+            let failure = complain(&error.to_string());
+            if error.is_of_configuration() { ExitCode::from(CONFIGURATION) } else { failure }
+        }
     }
 }
 

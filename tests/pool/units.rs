@@ -157,7 +157,9 @@ fn inside_units() {
     ok("systemctl start vrouter-pool.service");
     until("two clean VMs", || clean(2));
     assert_eq!(uuids(), before, "VMs that nobody was in were replaced");
-    ok("vrouter-pool drain && systemctl stop vrouter-pool.service && vrouter-pool clear");
+    ok(
+        "vrouter-pool drain && systemctl stop vrouter-pool.service vrouter-pool-broker.service && vrouter-pool clear",
+    );
     assert_eq!(ok("virsh list --all --name").trim(), "kiosk");
     assert_eq!(ok("find /var/lib/vrouter-pool -name '*.qcow2'"), "");
     assert_eq!(ok("journalctl --no-pager -o cat -u vrouter-pool* | grep -ciE 'operation not permitted|permission denied' || :").trim(), "0");
@@ -183,6 +185,9 @@ fn hangs() {
         (restarts > before).then_some(())
     });
     fs::rename(&kept, journal).unwrap();
+    until("the session that it could not write down is on record", || {
+        fs::read_to_string(journal).unwrap_or_default().contains("10.9.2.2").then_some(())
+    });
     let said = ok("journalctl --no-pager -o cat | grep -c 'Watchdog timeout' || :");
     assert_ne!(said.trim(), "0", "it was something else that ended it");
     until("another is clean again", || clean(1));

@@ -120,6 +120,14 @@ pub enum CommandError {
     Print(#[from] io::Error),
 }
 
+impl CommandError {
+    /// Whether nothing but another configuration helps.
+    #[must_use]
+    pub const fn is_of_configuration(&self) -> bool {
+        matches!(self, Self::Config(_))
+    }
+}
+
 impl Arguments {
     /// Whether this is a service, which writes a log.
     #[must_use]

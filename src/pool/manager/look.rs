@@ -173,6 +173,8 @@ impl<H: Hypervisor, D: Door> Manager<H, D> {
         let first = !self.pool.known();
         self.pool.listed(&list, &sessions, now);
         if first {
+            // Whoever removed their VMs did not live to say so.
+            self.pool.finish_records(self.journal.unfinished(), now);
             tracing::info!(
                 domains = list.domains.len(),
                 overlays = list.overlays.len(),

@@ -21,7 +21,7 @@ use super::journal::Journal;
 use super::plan::{Action, plan, warnings};
 use super::signal::Visit;
 use super::slot::Now;
-use super::state::{CallError, Done, Pool};
+use super::state::{Call, CallError, Done, Pool};
 use crate::clock;
 
 /// How many messages wait for the loop.
@@ -183,6 +183,10 @@ impl<H: Hypervisor, D: Door> Manager<H, D> {
         if let Some(started) = started {
             self.counters.began(action);
             tracing::debug!(?action, "begins");
+            // The mark that says that somebody was in it goes with the domain.
+            if let (Call::Undefine, Some(record)) = (&started.call, self.pool.ending(&started.name, now)) {
+                self.journal.ending(&record);
+            }
             calls::spawn(&self.pool, &self.hypervisor, &self.door, started, self.sender.clone());
         }
         Ok(())

@@ -196,6 +196,20 @@ impl Pool {
         }
     }
 
+    /// What is to be known of the session in a VM that is about to go; nothing where nobody was in it.
+    #[must_use]
+    pub fn ending(&self, name: &str, now: Now) -> Option<Record> {
+        record(self.slots.get(name)?, now)
+    }
+
+    /// Takes over the records of sessions whose VMs somebody else removed: those of VMs that are not there any more.
+    pub fn finish_records(&mut self, unfinished: Vec<Record>, now: Now) {
+        let there = |record: &Record| self.slots.values().any(|slot| slot.uuid == record.uuid);
+        let gone = unfinished.into_iter().filter(|record| !there(record));
+        let records: Vec<_> = gone.map(|record| Record { gone: now.time, ..record }).collect();
+        self.records.extend(records);
+    }
+
     /// Nothing of a VM is left.
     fn gone(&mut self, name: &str, now: Now) {
         let Some(slot) = self.slots.remove(name) else { return };

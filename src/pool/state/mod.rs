@@ -34,7 +34,7 @@ pub struct Visitor {
 }
 
 /// A session that is over, with its VM gone: what the journal keeps.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct Record {
     /// The VM's name.
     pub vm: String,
