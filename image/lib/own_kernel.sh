@@ -92,9 +92,9 @@ own_kernel_make() {
 # own_kernel_build: puts the kernel that the configuration asks for into the cache.
 own_kernel_build() {
     local folder tree
-    need_packages "${OWN_KERNEL_PACKAGES[@]}"
     own_kernel_download
     [[ -z $(own_kernel) ]] || return 0
+    need_packages "${OWN_KERNEL_PACKAGES[@]}"
     folder=$OWN_KERNEL_CACHE/$(own_kernel_key)
     tree=$OWN_KERNEL_CACHE/tree
     step "unpacking $(basename "$(own_kernel_package)")"

@@ -53,6 +53,10 @@ fn head(status: &Value, now: Timestamp) -> String {
     for reason in status.get("reasons").and_then(Value::as_array).into_iter().flatten() {
         line("", reason.as_str().unwrap_or(NOTHING).to_owned());
     }
+    if let Some(system) = status.get("system").filter(|system| text(system, "slot") != NOTHING) {
+        let [version, slot, trial] = ["version", "slot", "trial"].map(|field| text(system, field));
+        line("firmware", format!("{version} in slot {slot}, {trial}"));
+    }
     let verified = match since(status, "verified", now).as_str() {
         NOTHING => "not verified".to_owned(),
         age => format!("verified {age} ago"),

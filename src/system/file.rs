@@ -85,7 +85,7 @@ enum At {
     /// Before the end of the signature, with what came so far.
     Head(Vec<u8>),
     /// In a part.
-    Part { part: Part, content: Content, left: u64, hash: Hash },
+    Part { part: Part, content: Content, left: u64, hash: Box<Hash> },
     /// Behind the last one.
     End,
 }
@@ -149,7 +149,7 @@ impl<'k> Reader<'k> {
             }
             At::Part { part, content, left: 0, hash } => {
                 let (part, content) = (*part, *content);
-                if !std::mem::take(hash).is(&content.sha256) {
+                if !std::mem::take(&mut **hash).is(&content.sha256) {
                     return Err(FileFault::Damaged(part));
                 }
                 self.at = match (part, self.uki.take()) {
@@ -192,7 +192,7 @@ impl<'k> Reader<'k> {
 
 impl At {
     fn part(part: Part, content: Content) -> Self {
-        Self::Part { part, content, left: content.size, hash: Hash::default() }
+        Self::Part { part, content, left: content.size, hash: Box::default() }
     }
 }
 

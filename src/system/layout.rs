@@ -139,7 +139,11 @@ impl Layout {
         let not_said = || Unfit::NotSelected(facts.selected.clone());
         let version = firmware::started(selected, path).ok_or_else(not_said)?.version;
         let entries: Vec<Entry> = files.iter().filter_map(|name| Entry::parse(name)).collect();
-        let entry = *entries.iter().find(|entry| entry.version == version).ok_or(Unfit::Gone(version))?;
+        // A name that was being changed when the power went may be there twice: once good is good.
+        let counted = firmware::started(None, path);
+        let these = entries.iter().filter(|entry| entry.version == version);
+        let entry = these.max_by_key(|entry| (entry.tries.is_none(), Some(**entry) == counted));
+        let entry = *entry.ok_or(Unfit::Gone(version))?;
         let is_stale = |name: &&String| {
             super::entry::is_part(name) || Entry::parse(name).is_some_and(|other| other.version != version)
         };
@@ -212,6 +216,22 @@ pub(super) mod tests {
         assert_eq!(layout.entry.to_string(), "vrouter_0.2.0+2-1.efi");
         assert!(layout.on_trial());
         assert_eq!(layout.stale, [".vrouter_0.3.0.tmp", "vrouter_0.1.0.efi"], "what others put there stays");
+    }
+
+    #[test]
+    fn a_name_that_is_there_twice_is_the_good_one_or_the_one_that_was_counted() {
+        let entry = |files: &[&str]| {
+            let files = files.iter().map(|name| (*name).to_owned()).collect();
+            let path = "\\EFI\\Linux\\vrouter_0.1.0+2-1.efi".to_owned();
+            Layout::new(&Facts { files: Ok(files), count_path: Some(path), ..facts() })
+                .unwrap()
+                .entry
+                .to_string()
+        };
+        let [fresh, counted, good] = ["vrouter_0.1.0+3.efi", "vrouter_0.1.0+2-1.efi", "vrouter_0.1.0.efi"];
+        assert_eq!(entry(&[counted, fresh]), counted);
+        assert_eq!(entry(&[fresh, counted]), counted);
+        assert_eq!(entry(&[fresh, good, counted]), good);
     }
 
     #[test]

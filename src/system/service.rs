@@ -41,7 +41,7 @@ pub(super) struct State {
     /// Since when the verdict stands, and why.
     since: Timestamp,
     why: Option<String>,
-    reboots: bool,
+    pub(super) reboots: bool,
 }
 
 /// The firmware in short.

@@ -84,7 +84,13 @@ impl System {
         let progress = self.enter(order, begin)?;
         let keys = self.machine.keys().map_err(UpdateError::Unfit)?;
         let layout = Layout::new(&self.machine.facts()).map_err(|why| UpdateError::Unfit(why.to_string()))?;
-        let stuck = self.state.lock().verdict == TrialState::Failed;
+        let (stuck, ends) = {
+            let state = self.state.lock();
+            (state.verdict == TrialState::Failed, state.reboots)
+        };
+        if ends {
+            return Err(UpdateError::Unfit("it is being started again".to_owned()));
+        }
         if layout.on_trial() && !stuck {
             return Err(UpdateError::OnTrial(layout.entry.version));
         }

@@ -1,5 +1,6 @@
 //! What the API says of the firmware. Pure; made by `service.rs`.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -191,6 +192,6 @@ pub(super) fn entries(layout: &Layout) -> Vec<EntryView> {
         next: Some(*entry) == next,
     };
     let mut entries: Vec<EntryView> = layout.entries.iter().map(view).collect();
-    entries.sort_by(|one, other| (other.next, other.version).cmp(&(one.next, one.version)));
+    entries.sort_by_key(|entry| Reverse((entry.next, entry.version)));
     entries
 }

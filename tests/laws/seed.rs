@@ -47,8 +47,11 @@ const PIECES: &[&str] = &[
     ">-\n",
 ];
 
+/// A disk's kind, and its files by name.
+type Disk = (Kind, Vec<(String, Vec<u8>)>);
+
 /// The files of every case of the conformance tests.
-fn cases() -> Vec<(Kind, Vec<(String, Vec<u8>)>)> {
+fn cases() -> Vec<Disk> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/seed");
     let mut cases = Vec::new();
     for entry in fs::read_dir(root).unwrap() {
@@ -92,7 +95,7 @@ proptest! {
     #[test]
     fn a_seed_disk_is_read_to_an_end(bundle in disk()) {
         let octets = bundle.write();
-        prop_assert_eq!(Bundle::read(&octets).as_ref(), Some(&bundle));
+        prop_assert_eq!(Bundle::read(&octets), Some(bundle));
         let found = seed::read(&octets);
         prop_assert_eq!(&seed::read(&octets), &found);
         prop_assert!(found.notes.len() <= MOST);

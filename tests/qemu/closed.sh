@@ -2,11 +2,9 @@
 # What nobody gets by, not even the root shell that only the debug image has: nothing that runs can be changed, nothing that
 # can be changed runs, and nothing listens but the router. Sourced by tests/qemu/run.
 
-CLOSED_CASES=(no_way_in console_tells)
-
 # fails_there TEXT COMMAND: a command that has to fail in the machine's root shell.
 fails_there() {
-    is "$1" refused "$(console "if $2 >/dev/null 2>&1; then echo went through; else echo refused; fi")"
+    is "$1" refused "$(console "if { $2; } >/dev/null 2>&1; then echo went through; else echo refused; fi")"
 }
 
 # setting PATH: a setting of the machine's kernel; nothing where it has none.
@@ -33,14 +31,15 @@ case_no_way_in() {
     fails_there 'nor mounted anew for writing' 'mount -o remount,rw / && busybox touch /x'
     is 'whatever can be written runs no program' '/dev /run /tmp /var' "$(console 'for folder in /dev /run /tmp /var; do
         busybox cp /usr/bin/busybox $folder/x 2>/dev/null; $folder/x true 2>/dev/null || echo $folder; busybox rm -f $folder/x
-        done' | paste -sd ' ')"
+        done' | xargs)"
     is 'nothing has a setuid bit' '' "$(console 'busybox find / -xdev -perm /6000')"
-    is 'nobody has a password' 'root:x vrouter:x nobody:x' "$(console 'cut -d : -f 1,2 /etc/passwd' | paste -sd ' ')"
+    is 'nobody has a password' 'root:x vrouter:x nobody:x' "$(console 'busybox cut -d : -f 1,2 /etc/passwd' | xargs)"
     is 'nor a shell' '' "$(console 'grep -v nologin /etc/passwd')"
     fails_there 'and there is no file of passwords' 'ls /etc/shadow'
 
-    is 'no core of the router' '0 0' "$(console "grep 'core file' $process/limits" | awk '{ print $5, $6 }')"
-    is 'nor of anybody' '' "$(console 'cd /tmp; (ulimit -c unlimited; sh -c "kill -SEGV \$\$"); ls /tmp | grep core')"
+    is 'no core of the router' '0 0' "$(console "grep 'core file' $process/limits" | awk 'NF { print $5, $6 }')"
+    # The shell says how its child ended, whatever was written of it.
+    is 'nor of anybody' '' "$(console 'cd /tmp; (ulimit -c unlimited; sh -c "kill -SEGV \$\$") >/dev/null 2>&1; ls /tmp | grep core' | grep -v 'Segmentation fault')"
     # A kernel that writes no dumps has no such setting.
     has_setting /proc/sys/kernel/core_pattern /dev/null 'dumps go nowhere'
 
@@ -53,11 +52,11 @@ case_no_way_in() {
     is 'no process watches another' 3 "$(setting /proc/sys/kernel/yama/ptrace_scope)"
 
     is 'nothing listens but the API and the port of ZStack' '0.0.0.0:7270 0.0.0.0:7272' \
-        "$(console 'netstat -ltn' | awk '$1 ~ /^tcp/ { print $4 }' | sort | paste -sd ' ')"
+        "$(console 'netstat -ltn' | awk '$1 ~ /^tcp/ { print $4 }' | sort | xargs)"
     is 'nor for datagrams' '' "$(console 'netstat -lun' | awk '$1 ~ /^udp/ { print $4 }')"
     is 'nothing runs but what has to' 'head sh systemd systemd-journal vrouterd' \
-        "$(console 'for status in /proc/[0-9]*/status; do grep -q VmSize $status && cut -f 2 $status | busybox head -n 1; done' |
-            grep -vxE 'grep|cut|busybox' | sort -u | paste -sd ' ')"
+        "$(console 'for status in /proc/[0-9]*/status; do grep -q VmSize $status && busybox head -n 1 $status | busybox cut -f 2; done' |
+            grep -vxE 'grep|cut|busybox' | sort -u | xargs)"
     is 'no unit failed' 0 "$(console 'systemctl list-units --failed --plain --no-legend --no-pager | grep -c .')"
 }
 

@@ -181,12 +181,15 @@ case_power_cut_in_update() {
     for ((number = 1; number <= count; number++)); do
         # Also in the second after it, when all is said and perhaps not all is written.
         random cut $((took + 1000))
+        rm -f "$LAB_DIR/said"
         send_update "$UPDATE" >"$LAB_DIR/said" 2>/dev/null &
         upload=$!
         sleep "$((cut / 1000)).$(printf '%03d' $((cut % 1000)))"
         vm_power_cut
-        wait "$upload" 2>/dev/null || true
         said=$(tail -n 1 "$LAB_DIR/said")
+        # Who sends to a machine that is gone would wait for it.
+        pkill -KILL -P "$upload" || true
+        wait "$upload" 2>/dev/null || true
         vm_start "cut-$number"
         vm_until "the API answers" "$START" api_answers
         if [[ $said != 20[0-9] ]] && runs "$VERSION_NOW"; then

@@ -44,6 +44,8 @@ echoes() {
 case_flowtable() {
     boot_with_shell
     vm_until "its console has a shell" "$START" console_ready
+    # What is built into the kernel makes no device by itself.
+    is 'the devices that were given, and no other' 'eth0 eth1 eth2 lo' "$(console 'ls -1 /sys/class/net' | grep . | tr '\n' ' ' | sed 's/ *$//')"
     apply_demo >/dev/null
     web1_by_hand
     visitor_by_hand

@@ -2,8 +2,6 @@
 # What becomes of a machine in its life: ended and started in order, moved to another host, paused, its clock set, its
 # devices plugged and unplugged, its disk full or dead. Sourced by tests/qemu/run.
 
-LIFE_CASES=(reboot migration pause clock_jump hot_plug disk_full disk_dies)
-
 # ended_in_order: the machine ends by itself, with nothing left to be mended on its disk.
 ended_in_order() {
     local limit=$((SECONDS + 60)) said
@@ -240,7 +238,9 @@ case_disk_full() {
     vm_until "its console has a shell" "$START" console_ready
     before=$(apply_demo)
     vm_until "a guest has its lease" "$START" has_lease
-    console 'busybox dd if=/dev/zero of=/var/fill bs=65536 2>/dev/null; busybox dd if=/dev/zero bs=1 of=/var/fill2 2>/dev/null' >/dev/null
+    console '(busybox dd if=/dev/zero of=/var/fill bs=65536; busybox dd if=/dev/zero of=/var/fill2 bs=1024) >/dev/null 2>&1 & true' >/dev/null
+    vm_until "the disk is full" "$START" console_shows 'busybox df -k /var | busybox tail -n 1' ' 0 +100% /var'
+    vm_until "and nothing fills it any more" "$START" console_shows 'ps | grep -c "[d]d if="' '^0'
     # Greater than what room there may be in the last block.
     jq -n '{dns: {records: [range(2000) | {key: "r\(.)", value: {name: "r\(.).demo.local", type: "A", values: ["10.1.1.30"]}}] |
         from_entries}}' >"$LAB_DIR/much.json"
@@ -274,6 +274,7 @@ case_disk_dies() {
     before=$(apply_demo)
     vm_until "a guest has its lease" "$START" has_lease
     kill -KILL -- "-$server"
+    wait "$server" 2>/dev/null || true
     printf '{"hostname": "vr-9"}' >"$LAB_DIR/hostname.json"
     holds 'a change that cannot be kept is refused' refused_with 507 "$LAB_DIR/hostname.json"
     is 'what ran runs' "$before" "$(generation)"

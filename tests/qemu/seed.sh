@@ -1,8 +1,6 @@
 # shellcheck shell=bash
 # How a fresh machine is told what it is: by fw_cfg, by NoCloud and by ConfigDrive disks. Sourced by tests/qemu/run.
 
-SEED_CASES=(fw_cfg seed_no_cloud seed_config_drive seed_cdrom seed_with_faults)
-
 # seed_disk FOLDER LABEL KIND: a disk with the files of a folder, as the machine's third; KIND is iso or vfat.
 seed_disk() {
     local disk=$LAB_DIR/seed.img
@@ -90,7 +88,7 @@ case_seed_no_cloud() {
         'the seed disk /dev/vd[a-z] \(cidata\) holds meta-data, network-config, user-data'
     holds 'and what of it is left out' console_says 'left out: .packages.'
     is 'the status says so too' taken "$(told outcome)"
-    holds 'also what is left out' test "$(told '.notes | length')" = 2
+    holds 'also what is left out' test "$(told 'notes | length')" = 2
     is 'its name' vr-seed "$(status .hostname)"
     is 'its state' ok "$(status .state)"
     vm_until "a guest has its lease" "$START" has_lease
@@ -179,6 +177,6 @@ case_seed_with_faults() {
     vm_until "the console says why" "$START" console_says 'configuration is refused.*192\.168\.0\.300/24 is no IPv4 address'
     vm_until "the router says so" "$START" console_shows 'vrctl status' '^told by  *NoCloud disk /dev/vdc: refused'
     is 'what was handed over is for root alone' 'drwx------ -rw-------' \
-        "$(console 'ls -ld /run/credstore /run/credstore/vrouter.seed' | awk '{ print $1 }' | paste -sd ' ')"
+        "$(console 'ls -ld /run/credstore /run/credstore/vrouter.seed' | awk '{ print $1 }' | xargs)"
     is 'no unit failed' 0 "$(console 'systemctl list-units --failed --plain --no-legend --no-pager | grep -c .')"
 }

@@ -67,6 +67,8 @@ storm_cut_after() {
     done
     sleep "$(($2 / 1000)).$(printf '%03d' $(($2 % 1000)))"
     vm_power_cut
+    # Who asks a machine that is gone would wait for it.
+    kill -KILL -- "-$STORM" 2>/dev/null || true
     wait "$STORM" 2>/dev/null || true
 }
 

@@ -123,6 +123,7 @@ guest_proves() {
     sleep 2
     ! guest_tracked '\[OFFLOAD\]' || found=yes
     kill -KILL -- "-$load" 2>/dev/null || true
+    wait "$load" 2>/dev/null || true
     case $1-$found in
         vrouter-yes | no-flowtable-no) ;;
         *) fail "$1: a connection is in the flowtable: $found" ;;
