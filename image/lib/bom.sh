@@ -49,7 +49,7 @@ material() {
 # in_root PACKAGE: whether the root has a file of it. Debian's packages still name /bin and /lib.
 in_root() {
     dpkg-deb --fsys-tarfile "$1" | tar -t | sed -n -e 's|^\./||' -e 's|^\(s\?bin\|lib\|lib64\)/|usr/\1/|' -e 's|.*[^/]$|&|p' |
-        grep -v '^usr/share/doc/' | (cd "$OUT/root.tree" && xargs -d '\n' ls -d 2>/dev/null || true) | grep -c . >/dev/null
+        grep -v '^usr/share/doc/' | (cd "$OUT/root.tree" && { xargs -d '\n' ls -d 2>/dev/null || true; }) | grep -c . >/dev/null
 }
 
 # pack_licences: the copyright file of each Debian package, and what each crate says of its licence. Some crates name

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A machine has two slots for a root, each checked by dm-verity as it is read, and a boot loader that counts how often it
-//! tries an entry (systemd-boot(7)). What is decided is pure: [`file`] reads an update in pieces, [`manifest`] judges it,
+//! tries an entry (systemd-boot(7)). What is decided is pure: [`mod@file`] reads an update in pieces, [`manifest`] judges it,
 //! [`layout`] says which slot is idle, [`entry`] what the boot loader does, [`trial`] when a version is good. [`machine`] and
 //! [`hands`] touch the machine, and [`receive`] puts the steps in their order. [`System`] is what the API, status and the
 //! daemon ask. A machine that is none of this, such as one started from a kernel and a root by themselves, says so.
