@@ -71,7 +71,9 @@ pack_licences() {
     done < <(jq -r '.[] | [
         "\(.name)-\(.version)", "\(.license), by \(.authors | if . == [] then "whom its repository names" else join(", ") end)", (.manifest_path | rtrimstr("/Cargo.toml"))
     ] | join("\t")' "$OUT/crates.json")
-    find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} + -type d -exec chmod 0755 {} +
+    # Modes do not depend on the umask of whoever builds.
+    chmod -R u=rwX,go=rX "$tree"
+    find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
     tar -C "$OUT" --sort=name --owner=0 --group=0 --numeric-owner --format=ustar -cf - licences | zstd -q -19 -T1 >"$OUT/$LICENCES.new"
     mv "$OUT/$LICENCES.new" "$OUT/$LICENCES"
 }
