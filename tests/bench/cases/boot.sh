@@ -101,7 +101,7 @@ boot_end() {
     init=$(boot_when 'Run /init')
     state=$(boot_when 'vrouter: state is')
     # The kernel's clock began with it.
-    born=$(awk -v now="$init" '/Run \/init/ { sub(/.*\[ */, ""); printf "%d", now - $1 * 1000000; exit }' "$LAB_DIR/stamps")
+    born=$(awk -v now="$init" '/Run \/init/ { sub(/.*\[ */, ""); printf "%.0f", now - $1 * 1000000; exit }' "$LAB_DIR/stamps")
     vm_power_cut
     pkill -P "$BOOT_STAMP" 2>/dev/null || true
     wait "$BOOT_STAMP" 2>/dev/null || true
