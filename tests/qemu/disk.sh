@@ -258,7 +258,7 @@ case_unhealthy_update() {
         api POST /v1/system/reboot >/dev/null
     fi
     vm_until "the new version is tried" "$START" console_says 'the root is root-b'
-    vm_until "the old version is back" $((tries * (TRIAL + START))) runs "$VERSION_NOW"
+    vm_until "the old version is back" $((tries * (TRIAL + 3 * START))) runs "$VERSION_NOW"
     is 'the new one was tried so often' "$tries" "$(grep -ac 'the root is root-b' "$VM_CONSOLE")"
     works "$VERSION_NOW"
 }
