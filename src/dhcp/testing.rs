@@ -151,16 +151,7 @@ impl Said {
 
 pub(super) fn links() -> BTreeMap<crate::config::Id, Link> {
     let device = Device { index: DEVICE, name: "eth1".into() };
-    let link = Link {
-        device,
-        mac: Some([2, 0, 0, 0, 0, 1]),
-        mtu: 1500,
-        up: true,
-        carrier: true,
-        master: None,
-        parent: None,
-        vlan: None,
-    };
+    let link = Link { mac: Some([2, 0, 0, 0, 0, 1]), ..Link::ethernet(device) };
     BTreeMap::from([("guest".parse().unwrap(), link)])
 }
 

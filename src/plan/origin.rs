@@ -266,14 +266,8 @@ mod tests {
         let config = Config::default().replace(document.clone()).unwrap();
         let links: Vec<Link> = (1..4_u8)
             .map(|number| Link {
-                device: Device { index: number.into(), name: format!("eth{number}").into() },
                 mac: Some([0x52, 0x54, 0, 0, 0, number]),
-                mtu: 1500,
-                up: true,
-                carrier: true,
-                master: None,
-                parent: None,
-                vlan: None,
+                ..Link::ethernet(Device { index: number.into(), name: format!("eth{number}").into() })
             })
             .collect();
         let capabilities = Capabilities { balancing: true, stickiness: true, ..Capabilities::default() };

@@ -90,16 +90,7 @@ mod tests {
 
     #[test]
     fn a_device_is_named_after_its_carrier_unless_that_is_too_long() {
-        let carrier = |name: &str| Link {
-            device: Device { index: 7, name: name.into() },
-            mac: None,
-            mtu: 1500,
-            up: true,
-            carrier: true,
-            master: None,
-            parent: None,
-            vlan: None,
-        };
+        let carrier = |name: &str| Link::ethernet(Device { index: 7, name: name.into() });
         let name = |carrier: &Link, number| {
             let vlan = VlanId::new(number).expect("a number in bounds");
             planned(carrier, vlan, LINK_INDICES.start).device.name

@@ -43,14 +43,9 @@ fn config() -> Config {
 
 fn link(index: u32, carrier: bool) -> Link {
     Link {
-        device: Device { index, name: format!("eth{index}").into() },
         mac: Some([0xfa, 0, 0, 0, 0, 1]),
-        mtu: 1500,
-        up: true,
         carrier,
-        master: None,
-        parent: None,
-        vlan: None,
+        ..Link::ethernet(Device { index, name: format!("eth{index}").into() })
     }
 }
 

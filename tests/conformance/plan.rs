@@ -90,14 +90,10 @@ fn links() -> Vec<Link> {
         .into_iter()
         .zip(2..)
         .map(|((name, last, mtu), index)| Link {
-            device: Device { index, name: name.into() },
             mac: Some([0x52, 0x54, 0, 0, 0, last]),
             mtu,
             up: false,
-            carrier: true,
-            master: None,
-            parent: None,
-            vlan: None,
+            ..Link::ethernet(Device { index, name: name.into() })
         })
         .collect()
 }

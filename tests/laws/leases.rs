@@ -152,14 +152,8 @@ impl World {
         // Two hosts with one address, or a host with the router's, cannot be configured: then nothing changes.
         let Ok(config) = config else { return };
         let link = Link {
-            device: Device { index: DEVICE, name: "eth1".into() },
             mac: Some([2, 0, 0, 0, 0, 1]),
-            mtu: 1500,
-            up: true,
-            carrier: true,
-            master: None,
-            parent: None,
-            vlan: None,
+            ..Link::ethernet(Device { index: DEVICE, name: "eth1".into() })
         };
         let next = Snapshot::new(&config, &BTreeMap::from([("guest".parse().unwrap(), link)]));
         self.engine.changed(&self.snapshot, &next, self.now);

@@ -12,14 +12,12 @@ pub(crate) fn links(present: u8) -> Vec<Link> {
         .enumerate()
         .filter(|(index, _)| present & (1 << index) != 0)
         .map(|(index, last)| Link {
-            device: Device { index: u32::try_from(index).unwrap() + 2, name: format!("eth{index}").into() },
             mac: Some([0x52, 0x54, 0, 0, 0, last]),
-            mtu: 1500,
             up: false,
-            carrier: true,
-            master: None,
-            parent: None,
-            vlan: None,
+            ..Link::ethernet(Device {
+                index: u32::try_from(index).unwrap() + 2,
+                name: format!("eth{index}").into(),
+            })
         })
         .collect()
 }

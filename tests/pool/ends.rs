@@ -16,31 +16,9 @@ use tokio::task::JoinHandle;
 use crate::desk::{define, ok, serial};
 use crate::spice::{INPUTS, MAIN, view};
 use crate::trouble::{gone, used};
-use crate::whole::{end, service, slots, status, until, uuids};
+use crate::whole::{SLOW_CALLS, configure, end, service, slots, status, until, uuids};
 use crate::within::within;
 
-const CONFIG: &str = "base = 'kiosk'
-[slots]
-size = 2
-[signal]
-tries = 30
-[clones]
-overlay_dir = '/run/overlays'
-image_dir = '/run/images'
-memory_reserve = 0
-disk_reserve = 0
-[session]
-idle_seconds = 8
-idle_warning_seconds = 4
-[hypervisor]
-call_seconds = 60
-start_seconds = 120
-[console]
-broker_socket = '/run/broker.sock'
-[control]
-socket = '/run/api.sock'
-state_dir = '/run/state'
-";
 /// The host is a station itself: what matters is who connects, not how far away.
 const STATION: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// How often a visitor touches a key.
@@ -139,7 +117,7 @@ fn why(uuid: &str) -> String {
 #[ignore = "runs inside of namespaces that another test makes"]
 fn inside_ends() {
     define("kiosk", "/run/golden.raw");
-    fs::write("/run/pool.toml", CONFIG).unwrap();
+    configure(2, "", "idle_seconds = 8\nidle_warning_seconds = 4", SLOW_CALLS);
     let broker = service("broker");
     let mut manager = service("run");
     all_clean("two clean VMs");

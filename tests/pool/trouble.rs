@@ -12,31 +12,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::desk::{define, ok, picture, station, viewer};
-use crate::whole::{ask, end, service, slots, status, until, uuids};
+use crate::whole::{ask, configure, end, service, slots, status, until, uuids};
 use crate::within::within;
 
-const CONFIG: &str = "base = 'kiosk'
-[slots]
-size = 3
-[signal]
-tries = 30
-[clones]
-overlay_dir = '/run/overlays'
-image_dir = '/run/images'
-memory_reserve = 0
-disk_reserve = 0
-overlay_limit = 0
-[session]
-idle_seconds = 0
-[hypervisor]
-call_seconds = 5
-start_seconds = 60
-[console]
-broker_socket = '/run/broker.sock'
-[control]
-socket = '/run/api.sock'
-state_dir = '/run/state'
-";
 const READY: &str = "RULE ADDED, CONNECT NOW!";
 /// What the log says of a call to a libvirtd that hangs.
 const UNANSWERED: &str = "is libvirtd alive?";
@@ -143,7 +121,7 @@ fn no_room() {
 #[ignore = "runs inside of namespaces that another test makes"]
 fn inside_trouble() {
     define("kiosk", "/run/golden.raw");
-    fs::write("/run/pool.toml", CONFIG).unwrap();
+    configure(3, "overlay_limit = 0", "idle_seconds = 0", "call_seconds = 5\nstart_seconds = 60");
     for number in 1..=3 {
         station(number);
     }

@@ -13,9 +13,15 @@ use crate::desk::{define, ok, picture, station, viewer};
 /// How long anything that must happen may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-const CONFIG: &str = "base = 'kiosk'
+/// Calls to libvirtd on a busy machine.
+pub(crate) const SLOW_CALLS: &str = "call_seconds = 60\nstart_seconds = 120";
+
+/// Writes the configuration: the number of slots, and what a story needs of its own in these tables.
+pub(crate) fn configure(size: usize, clones: &str, session: &str, hypervisor: &str) {
+    let config = format!(
+        "base = 'kiosk'
 [slots]
-size = 4
+size = {size}
 [signal]
 tries = 30
 [clones]
@@ -23,18 +29,20 @@ overlay_dir = '/run/overlays'
 image_dir = '/run/images'
 memory_reserve = 0
 disk_reserve = 0
+{clones}
 [session]
-idle_seconds = 6
-idle_warning_seconds = 3
+{session}
 [hypervisor]
-call_seconds = 60
-start_seconds = 120
+{hypervisor}
 [console]
 broker_socket = '/run/broker.sock'
 [control]
 socket = '/run/api.sock'
 state_dir = '/run/state'
-";
+"
+    );
+    fs::write("/run/pool.toml", config).unwrap();
+}
 
 /// Starts one of the program's services.
 pub(crate) fn service(command: &str) -> Child {
@@ -134,7 +142,7 @@ fn network() {
 #[ignore = "runs inside of namespaces that another test makes"]
 fn inside_whole() {
     define("kiosk", "/run/golden.raw");
-    fs::write("/run/pool.toml", CONFIG).unwrap();
+    configure(4, "", "idle_seconds = 6\nidle_warning_seconds = 3", SLOW_CALLS);
     for number in 1..=3 {
         station(number);
     }

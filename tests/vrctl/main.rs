@@ -9,14 +9,15 @@
     reason = "a test runs programs, and says what went wrong by panicking"
 )]
 
+mod help;
 mod router;
+mod system;
+mod watch;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use router::{Router, answer};
@@ -226,96 +227,6 @@ fn json_is_printed_as_it_came_and_a_problem_too() {
     assert_eq!((said.stdout.as_str(), said.stderr.as_str()), ("", expected));
 }
 
-/// Ends the program when the test ends.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Starts the program on a router that says one thing after the other, and hands over its lines as they come.
-fn watch(arguments: &[&str], router: &Router) -> (Running, Receiver<String>) {
-    let mut command = vrctl(arguments);
-    command.arg("--socket").arg(router.socket()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut running = Running(command.spawn().unwrap());
-    let stdout = BufReader::new(running.0.stdout.take().unwrap());
-    let (send, lines) = channel();
-    thread::spawn(move || {
-        for line in stdout.lines().map_while(Result::ok) {
-            // The test may have seen enough.
-            let _ = send.send(line);
-        }
-    });
-    (running, lines)
-}
-
-#[test]
-fn a_status_that_is_watched_comes_again_also_after_a_failure() {
-    let router = Router::saying(vec![status("ok"), String::new(), status("degraded")]);
-    let (mut running, lines) = watch(&["status", "--watch"], &router);
-    let mut states = Vec::new();
-    while states.len() < 3 {
-        let line = lines.recv_timeout(PATIENCE).unwrap();
-        states.extend(line.strip_prefix("state ").map(|state| state.trim().to_owned()));
-    }
-    assert_eq!(states, ["ok", "degraded", "degraded"]);
-    let mut complaint = String::new();
-    BufReader::new(running.0.stderr.take().unwrap()).read_line(&mut complaint).unwrap();
-    assert!(complaint.contains("no answer"), "{complaint}");
-}
-
-/// What a router says of a balancer in this state.
-fn balancer(state: &str) -> Value {
-    json!({"endpoint": "198.51.100.8:80", "protocol": "http", "state": state, "pools": {
-        "app": {"state": state, "backends": {"a": {"state": "up", "endpoint": "10.1.1.20:80", "weight": 100}}}}})
-}
-
-#[test]
-fn balancers_that_are_watched_come_again_also_after_a_failure() {
-    let said = |state: &str| {
-        answer(200, "application/json", &json!({"balancers": {"web": balancer(state)}}).to_string())
-    };
-    let router = Router::saying(vec![said("up"), String::new(), said("down")]);
-    let (mut running, lines) = watch(&["balancers", "--watch", "1"], &router);
-    let mut states = Vec::new();
-    while states.len() < 2 {
-        let line = lines.recv_timeout(PATIENCE).unwrap();
-        // Where the output is no terminal, nothing is cleared.
-        assert!(!line.contains('\u{1b}'), "{line:?}");
-        states
-            .extend(line.strip_prefix("web ").map(|rest| rest.split_whitespace().next().unwrap().to_owned()));
-    }
-    assert_eq!(states, ["up", "down"]);
-    let mut complaint = String::new();
-    BufReader::new(running.0.stderr.take().unwrap()).read_line(&mut complaint).unwrap();
-    assert!(complaint.contains("no answer"), "{complaint}");
-}
-
-#[test]
-fn balancers_are_told_or_refused() {
-    let one = answer(200, "application/json", &balancer("up").to_string());
-    let (said, _) = ask(&["balancers", "web"], &one);
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
-    let names: Vec<_> = said.stdout.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
-    assert_eq!(names, ["NAME", "web", "app", "a"]);
-    let (said, _) = ask(&["--json", "balancers", "web"], &one);
-    assert_eq!(serde_json::from_str::<Value>(&said.stdout).unwrap(), balancer("up"));
-    let none = r#"{"title":"There is no such thing","status":404,"detail":"there is no balancer `x`"}"#;
-    let (said, _) = ask(&["balancers", "x"], &answer(404, "application/problem+json", none));
-    assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""));
-    assert_eq!(said.stderr, "There is no such thing: there is no balancer `x`\n");
-    // What is no answer to the question is none.
-    for (arguments, body) in
-        [(&["balancers"][..], r#"{"pools":{}}"#), (&["balancers", "web"], r#"{"balancers":{}}"#)]
-    {
-        let (said, _) = ask(arguments, &answer(200, "application/json", body));
-        assert_eq!((said.code, said.stdout.as_str()), (Some(4), ""), "{body}");
-    }
-}
-
 #[test]
 fn a_reader_that_has_seen_enough_is_no_failure() {
     let body = json!({"names": vec!["a name that fills the pipe"; 100_000]}).to_string();
@@ -327,88 +238,4 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!((first.as_str(), output.status.code(), output.stderr.as_slice()), ("{\n", Some(0), &b""[..]));
-}
-
-const COMMANDS: [&str; 10] = [
-    "apply",
-    "patch",
-    "plan",
-    "config",
-    "status",
-    "leases",
-    "balancers",
-    "generations",
-    "rollback",
-    "completion",
-];
-
-#[test]
-fn every_command_has_help_with_examples() {
-    let said = end(&mut vrctl(&["--help"]));
-    assert_eq!(said.code, Some(0));
-    for command in COMMANDS {
-        assert!(said.stdout.contains(&format!("\n  {command} ")), "{command}");
-        let said = end(&mut vrctl(&[command, "--help"]));
-        assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
-        let (_, examples) = said.stdout.split_once("Example").unwrap();
-        // An example that the program does not understand would be a lie.
-        assert!(examples.contains(&format!("vrctl {command}")), "{command}: {examples}");
-    }
-    assert_eq!(end(&mut vrctl(&["--version"])).stdout, format!("vrctl {}\n", env!("CARGO_PKG_VERSION")));
-    assert_eq!(end(&mut vrctl(&[])).code, Some(2));
-}
-
-#[test]
-fn bash_understands_the_completion_and_offers_every_command() {
-    let script = end(&mut vrctl(&["completion", "bash"])).stdout;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("vrctl");
-    fs::write(&path, &script).unwrap();
-    assert!(Command::new("bash").arg("-n").arg(&path).status().unwrap().success());
-    let offer = format!(
-        "source {}; COMP_WORDS=(vrctl ''); COMP_CWORD=1; _vrctl vrctl '' vrctl; echo \"${{COMPREPLY[@]}}\"",
-        path.display()
-    );
-    let offered = end(Command::new("bash").args(["-c", &offer])).stdout;
-    let offered: Vec<_> = offered.split_whitespace().collect();
-    for command in COMMANDS {
-        assert!(offered.contains(&command), "{command} is not in {offered:?}");
-    }
-    for shell in ["elvish", "fish", "powershell", "zsh"] {
-        assert!(end(&mut vrctl(&["completion", shell])).stdout.contains("rollback"), "{shell}");
-    }
-}
-
-#[test]
-fn an_update_is_sent_as_it_is_and_the_machine_started_again_where_that_is_asked() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("vrouter.update");
-    let content = "an update of many octets ".repeat(40_000);
-    fs::write(&file, &content).unwrap();
-    let path = file.to_str().unwrap();
-    let installed =
-        json!({"version": "0.2.0", "runs": "0.1.0", "slot": "b", "starts": "vrouter_0.2.0+3.efi"});
-    let router = Router::new(&answer(200, "application/json", &installed.to_string()));
-    let line = ["system", "update", path, "--force", "--reboot"];
-    let said = end(vrctl(&line).arg("--socket").arg(router.socket()));
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
-    let lines: Vec<&str> = said.stdout.lines().collect();
-    assert_eq!(
-        lines[0],
-        "0.2.0 is in slot b and starts with the machine's next start; 0.1.0 runs until then"
-    );
-    assert_eq!(lines[1], "the machine starts again, with vrouter_0.2.0+3.efi");
-    let heard = router.heard();
-    let (head, body) = heard.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("POST /v1/system/update?force=true HTTP/1.1\r\n"), "{head}");
-    assert!(head.contains(&format!("content-length: {}", content.len())), "{head}");
-    assert!(head.contains("content-type: application/octet-stream") && body == content, "{head}");
-    assert!(router.heard().starts_with("POST /v1/system/reboot HTTP/1.1\r\n"));
-
-    let (said, _) = ask(&["system", "update", path], &answer(409, "application/problem+json", PROBLEM));
-    assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""), "{}", said.stderr);
-    for missing in [folder.path().join("nothing"), folder.path().to_owned()] {
-        let said = end(&mut vrctl(&["system", "update", missing.to_str().unwrap()]));
-        assert_eq!(said.code, Some(2), "{}", said.stderr);
-    }
 }

@@ -200,16 +200,7 @@ pub(super) fn config(document: Value) -> Config {
 
 /// Devices for all interfaces.
 pub(super) fn present() -> BTreeMap<Id, Link> {
-    let link = |index: u32, name: &str| Link {
-        device: Device { index, name: name.into() },
-        mac: None,
-        mtu: 1500,
-        up: true,
-        carrier: true,
-        master: None,
-        parent: None,
-        vlan: None,
-    };
+    let link = |index: u32, name: &str| Link::ethernet(Device { index, name: name.into() });
     [("one", link(1, "eth0")), ("two", link(2, "eth1"))]
         .into_iter()
         .map(|(id, link)| (id.parse().unwrap(), link))

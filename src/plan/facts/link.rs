@@ -39,6 +39,15 @@ pub struct Link {
     pub vlan: Option<Vlan>,
 }
 
+impl Link {
+    /// An Ethernet device that is up and plugged in, with frames of the usual size (`ETH_DATA_LEN` in `linux/if_ether.h`),
+    /// without an address and on its own: what else is known of a device is set beside it.
+    #[must_use]
+    pub const fn ethernet(device: Device) -> Self {
+        Self { device, mac: None, mtu: 1500, up: true, carrier: true, master: None, parent: None, vlan: None }
+    }
+}
+
 /// What a device of a tagged network is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vlan {

@@ -37,16 +37,8 @@ impl<F: FnMut(&WayQuestion) -> Option<WayAnswer>> Witness for Told<F> {
 }
 
 pub(super) fn links() -> BTreeMap<u32, Link> {
-    let link = |number: u32| Link {
-        device: Device { index: number + 10, name: format!("eth{number}").into() },
-        mac: None,
-        mtu: 1500,
-        up: true,
-        carrier: true,
-        master: None,
-        parent: None,
-        vlan: None,
-    };
+    let link =
+        |number: u32| Link::ethernet(Device { index: number + 10, name: format!("eth{number}").into() });
     (0..5).map(|number| (number + 10, link(number))).collect()
 }
 

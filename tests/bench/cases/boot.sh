@@ -21,19 +21,10 @@ case_boot() {
 
 # boot_lab: the networks, a client that can ask at any time, and a data disk on which the configuration is stored.
 boot_lab() {
-    # shellcheck source=image/lab/vm.sh
-    source "$IMAGE_DIR/lab/vm.sh"
-    local binaries=()
-    # shellcheck disable=SC2153  # run sets it
-    [[ ! -x $BINARIES/vrctl ]] || binaries=(--binaries "$BINARIES")
-    "$IMAGE_DIR/build" --debug "${binaries[@]}"
-    need_packages qemu-system-x86 socat
-    machine_networks
+    machine_image
     station boot-client guest fa:aa:00:00:00:fa "$BOOT_CLIENT/24"
     # Nobody answers for the router's address before it is there, and a kernel that asked in vain waits with its next try.
     inside boot-client ip neighbour replace "$BOOT_ROUTER" lladdr 52:54:00:00:00:03 dev eth0 nud permanent
-    VM_NICS=(mgmt=52:54:00:00:00:01 public=52:54:00:00:00:02 guest=52:54:00:00:00:03)
-    VM_ROOT=$OUT/root-debug.erofs
     # Without `quiet` the kernel says when it hands over to the first program.
     VM_APPEND=loglevel=7
     VM_DATA=$LAB_DIR/stored.ext4

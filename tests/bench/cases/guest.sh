@@ -32,23 +32,12 @@ guest_bar() {
 
 # guest_lab: a client and a server, each on a network of the machine's own.
 guest_lab() {
-    # shellcheck source=image/lab/vm.sh
-    source "$IMAGE_DIR/lab/vm.sh"
-    # shellcheck source=tests/qemu/console.sh
-    source "$TOP/tests/qemu/console.sh"
-    local binaries=()
-    # shellcheck disable=SC2153  # run sets it
-    [[ ! -x $BINARIES/vrctl ]] || binaries=(--binaries "$BINARIES")
-    "$IMAGE_DIR/build" --debug "${binaries[@]}"
-    need_packages qemu-system-x86 socat
-    machine_networks
+    machine_image
     station operator mgmt 52:54:00:00:01:01 192.168.0.1/24
     station client public 52:54:00:00:02:01 198.51.100.1/24
     station server guest fa:aa:00:00:00:20 "$GUEST_SERVER/24"
     inside client ip route add 10.1.1.0/24 via 198.51.100.5
     inside server ip route add default via 10.1.1.1
-    VM_NICS=(mgmt=52:54:00:00:00:01 public=52:54:00:00:00:02 guest=52:54:00:00:00:03)
-    VM_ROOT=$OUT/root-debug.erofs
     truncate -s "$BULK_BYTES" "$LAB_DIR/bulk"
     cat >"$LAB_DIR/server.conf" <<END
 daemon off; worker_processes 1; user root; pid $LAB_DIR/server.pid; error_log stderr;
@@ -84,12 +73,15 @@ guest_boot() {
     vm_until "a client reaches the server" "$start" guest_answers
 }
 
-# guest_addresses: gives the machine without the product its two addresses, and lets it forward.
+# guest_addresses: gives the machine without the product its two addresses, and lets it forward; whether all of that is so. A
+# line that a console loses among the kernel's own is typed again.
 guest_addresses() {
     console 'ip link set eth1 up; ip link set eth2 up' >/dev/null
     console 'ip addr replace 198.51.100.5/24 dev eth1; ip addr replace 10.1.1.1/24 dev eth2' >/dev/null
-    console_shows 'echo 1 >/proc/sys/net/ipv4/ip_forward; ip addr show dev eth1; ip addr show dev eth2' '198\.51\.100\.5/24' &&
-        console_shows 'ip addr show dev eth2' '10\.1\.1\.1/24'
+    console 'echo 1 >/proc/sys/net/ipv4/ip_forward' >/dev/null
+    console_shows 'ip link show dev eth1' '[<,]UP[,>]' && console_shows 'ip addr show dev eth1' '198\.51\.100\.5/24' &&
+        console_shows 'ip link show dev eth2' '[<,]UP[,>]' && console_shows 'ip addr show dev eth2' '10\.1\.1\.1/24' &&
+        console_shows 'cat /proc/sys/net/ipv4/ip_forward' '^1'
 }
 
 guest_answers() {

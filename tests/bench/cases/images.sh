@@ -50,23 +50,13 @@ case_images() {
 
 # images_lab: both images, and the networks that either stands in.
 images_lab() {
-    # shellcheck source=image/lab/vm.sh
-    source "$IMAGE_DIR/lab/vm.sh"
-    # shellcheck source=tests/qemu/console.sh
-    source "$TOP/tests/qemu/console.sh"
-    local binaries=()
-    # shellcheck disable=SC2153  # run sets it
-    [[ ! -x $BINARIES/vrctl ]] || binaries=(--binaries "$BINARIES")
-    "$IMAGE_DIR/build" --debug "${binaries[@]}"
-    need_packages qemu-system-x86 socat
+    machine_image
     debian_cloud_build
-    machine_networks
     station images-operator mgmt 52:54:00:00:01:02 192.168.0.2/24
     station images-client guest fa:aa:00:00:00:fb "$IMAGES_CLIENT/24"
     # Nobody answers for these addresses before they are there, and a kernel that asked in vain waits with its next try.
     inside images-operator ip neighbour replace "$IMAGES_ADDRESS" lladdr 52:54:00:00:00:01 dev eth0 nud permanent
     inside images-client ip neighbour replace "$IMAGES_ROUTER" lladdr 52:54:00:00:00:03 dev eth0 nud permanent
-    VM_NICS=(mgmt=52:54:00:00:00:01 public=52:54:00:00:00:02 guest=52:54:00:00:00:03)
     # Longer ones do not pass: of what the firmware hands over, the service manager reads one page.
     jq --compact-output . "$IMAGE_DIR/demo.json" >"$LAB_DIR/images.json"
     VM_DATA=$LAB_DIR/images.disk

@@ -31,6 +31,23 @@ bench_lab() {
     inside public ip route add 100.64.0.0/10 via 198.51.100.5
 }
 
+# machine_image: the debugging image of what is measured, the networks that it stands in, and what starts it.
+machine_image() {
+    # shellcheck source=image/lab/vm.sh
+    source "$IMAGE_DIR/lab/vm.sh"
+    # shellcheck source=tests/qemu/console.sh
+    source "$TOP/tests/qemu/console.sh"
+    local binaries=()
+    # shellcheck disable=SC2153  # run sets it
+    [[ ! -x $BINARIES/vrctl ]] || binaries=(--binaries "$BINARIES")
+    "$IMAGE_DIR/build" --debug "${binaries[@]}"
+    need_packages qemu-system-x86 socat
+    machine_networks
+    VM_NICS=(mgmt=52:54:00:00:00:01 public=52:54:00:00:00:02 guest=52:54:00:00:00:03)
+    # shellcheck disable=SC2034  # vm.sh reads it
+    VM_ROOT=$OUT/root-debug.erofs
+}
+
 # machine_networks: the networks that a booted image stands in, with a tap each; made once for all cases.
 machine_networks() {
     local network

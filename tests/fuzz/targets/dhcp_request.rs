@@ -36,16 +36,7 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     });
     let config = Config::default().replace(document).unwrap_or_else(|faults| panic!("{faults}"));
     let device = Device { index: DEVICE, name: "eth1".into() };
-    let link = Link {
-        device,
-        mac: Some([2, 0, 0, 0, 0, 1]),
-        mtu: MTU,
-        up: true,
-        carrier: true,
-        master: None,
-        parent: None,
-        vlan: None,
-    };
+    let link = Link { mac: Some([2, 0, 0, 0, 0, 1]), mtu: MTU, ..Link::ethernet(device) };
     Snapshot::new(&config, &BTreeMap::from([("guest".parse().expect("an id"), link)]))
 });
 

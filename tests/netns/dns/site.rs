@@ -132,16 +132,7 @@ impl Server<'_> {
 fn present() -> BTreeMap<Id, Link> {
     let link = |(index, id): (u32, &str)| {
         let device = Device { index: index + 1, name: format!("eth{index}").into() };
-        let link = Link {
-            device,
-            mac: None,
-            mtu: 1500,
-            up: true,
-            carrier: true,
-            master: None,
-            parent: None,
-            vlan: None,
-        };
+        let link = Link::ethernet(device);
         (id.parse().unwrap(), link)
     };
     [(0, "one"), (1, "two"), (2, "out")].into_iter().map(link).collect()
