@@ -37,10 +37,10 @@ machine_image() {
     source "$IMAGE_DIR/lab/vm.sh"
     # shellcheck source=tests/qemu/console.sh
     source "$TOP/tests/qemu/console.sh"
-    local binaries=()
+    local given=()
     # shellcheck disable=SC2153  # run sets it
-    [[ ! -x $BINARIES/vrctl ]] || binaries=(--binaries "$BINARIES")
-    "$IMAGE_DIR/build" --debug "${binaries[@]}"
+    [[ ! -x $BINARIES/vrctl ]] || given=(--binaries "$BINARIES")
+    "$IMAGE_DIR/build" --debug "${given[@]}"
     need_packages qemu-system-x86 socat
     machine_networks
     VM_NICS=(mgmt=52:54:00:00:00:01 public=52:54:00:00:00:02 guest=52:54:00:00:00:03)
