@@ -10,6 +10,7 @@ mod balancers;
 pub(crate) mod bodies;
 mod chunks;
 mod config;
+mod connection;
 mod docs;
 mod door;
 mod html;
@@ -80,6 +81,7 @@ pub fn router(context: Context) -> Router {
         .route("/v1/generations/{generation}/diff", get(config::difference))
         .route("/v1/status", get(status::status))
         .route("/v1/leases", get(status::leases))
+        .route("/v1/connections", get(connection::connections))
         .route("/v1/balancers", get(balancers::all))
         .route("/v1/balancers/{id}", get(balancers::one))
         .route("/v1/system", get(system::system))

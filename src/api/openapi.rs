@@ -3,6 +3,7 @@
 //! looks like.
 
 mod answers;
+mod connection;
 mod examples;
 mod firmware;
 
@@ -219,6 +220,7 @@ fn views(schemas: &mut Schemas) -> Vec<(&'static str, Value)> {
                      "description": "The DHCP network; all of them where absent."})],
             answers("By address.", &leases),
         ),
+        connection::path(schemas),
         reads(
             "/v1/balancers",
             ("balancers", "What every balancer counts and knows, and the certificates."),

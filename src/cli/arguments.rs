@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::address::{Address, SOCKET, Url};
+use super::connection::ConnectionArguments;
 use super::credentials::Files;
 use super::system::SystemCommand;
 use super::trace::TraceArguments;
@@ -186,6 +187,17 @@ Examples:
         #[arg(long, value_name = "ID", value_parser = id)]
         network: Option<String>,
     },
+    /// List the connections that the router follows: between whom, as whom they leave, and how they are.
+    ///
+    /// What goes through the balancers that vrouterd itself serves are two of them each: the client's to the router, and the
+    /// router's to the backend.
+    #[command(after_help = "\
+Examples:
+  vrctl connections
+  vrctl connections --address 10.1.1.20 --protocol tcp
+  vrctl connections --port 443 --limit 20
+  vrctl --json connections | jq .total")]
+    Connections(ConnectionArguments),
     /// Show what load balancers do: state, connections, octets, requests, and the same of every pool and backend.
     #[command(after_help = "\
 Examples:

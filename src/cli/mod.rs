@@ -12,6 +12,7 @@ mod change;
 mod client;
 mod config;
 mod confirm;
+mod connection;
 mod console;
 mod credentials;
 mod diff;
@@ -70,6 +71,7 @@ async fn command(
         Command::Config { generation } => config::show(generation, client, output).await,
         Command::Generations => generations::show(json, client, output).await,
         Command::Leases { network } => leases::show(network.as_deref(), json, client, output).await,
+        Command::Connections(which) => connection::show(&which, json, client, output).await,
         Command::Status { watch: false } => status::show(json, client, output).await,
         Command::Status { watch: true } => status::watch(json, client, output).await,
         Command::Console => console::watch(client, output).await,

@@ -92,7 +92,7 @@ impl FromStr for Endpoint {
 }
 
 /// A protocol by its name or number.
-fn protocol(text: &str) -> Result<String, String> {
+pub(super) fn protocol(text: &str) -> Result<String, String> {
     let known = matches!(text, "tcp" | "udp" | "icmp") || text.parse::<u8>().is_ok();
     let wanted = || "a protocol is tcp, udp, icmp, or a number from 0 to 255".to_owned();
     known.then(|| text.to_owned()).ok_or_else(wanted)

@@ -36,7 +36,7 @@ use crate::api::{self, Listener};
 use crate::config::Faults;
 use crate::engines::Services;
 use crate::kernel::{self, Events, FirewallLog, KernelError, Linux};
-use crate::plan::facts::{AddressTraffic, Counters};
+use crate::plan::facts::{AddressTraffic, ConnectionQuestion, ConnectionsFound, Counters};
 use crate::reconcile::{Handle, Loop, Surroundings};
 use crate::status::{KernelReadings, Reporter, Start};
 use crate::store::{self, Generations, StateLock, StoreError};
@@ -145,7 +145,8 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let mut servers = JoinSet::new();
     let counts = KernelCounts::new(handle.clone());
     let listening = tokio::spawn(counts.clone().listen());
-    let kernel = KernelReadings { counters, addresses, balanced: Box::new(move || counts.read()) };
+    let balanced = Box::new(move || counts.read());
+    let kernel = KernelReadings { counters, addresses, connections, balanced };
     let system = options.firmware.system(&options.state_dir).await?;
     let reporter = Reporter::new(handle.clone(), services.clone(), kernel, start).with_system(system.clone());
     let reporter = Arc::new(reporter);
@@ -200,6 +201,11 @@ fn counters() -> Counters {
 fn addresses() -> Option<AddressTraffic> {
     let traffic = kernel::address_traffic();
     traffic.inspect_err(|error| tracing::warn!(%error, "the counters of addresses cannot be read")).ok()
+}
+
+/// The connections that are asked for; or why the kernel does not answer.
+fn connections(question: &ConnectionQuestion) -> Result<ConnectionsFound, String> {
+    kernel::connections(question).map_err(|error| error.to_string())
 }
 
 fn listen(addresses: &[SocketAddr], socket: &Path) -> Result<Vec<Listener>, DaemonError> {

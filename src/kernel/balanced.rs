@@ -14,7 +14,8 @@ use socket2::{SockFilter, SockRef};
 
 use super::KernelError;
 use super::attribute::{NFGENMSG, attributes, u32_be};
-use super::conntrack::{CTA_IP_V4_DST, CTA_TUPLE_IP, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, IPCTNL_MSG_CT_GET};
+use super::connection::{CTA_COUNTERS_ORIG, CTA_COUNTERS_REPLY, CTA_STATUS, counted, tuple};
+use super::conntrack::{CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, IPCTNL_MSG_CT_GET};
 use super::netlink::{NETLINK_NETFILTER, Netlink, failed, messages};
 use crate::plan::facts::{Balanced, BalancedTotals, BalancedTraffic};
 
@@ -22,19 +23,8 @@ use crate::plan::facts::{Balanced, BalancedTotals, BalancedTraffic};
 const CONNECTION_ENDED: u16 = 1 << 8 | 2;
 /// Who hears of connections that end (NFNLGRP_CONNTRACK_DESTROY).
 const GROUP_DESTROY: u32 = 3;
-/// Attributes of a connection (`linux/netfilter/nfnetlink_conntrack.h`).
-const CTA_STATUS: u16 = 3;
-const CTA_COUNTERS_ORIG: u16 = 9;
-const CTA_COUNTERS_REPLY: u16 = 10;
+/// By which bits of the status connections are chosen (`linux/netfilter/nfnetlink_conntrack.h`).
 const CTA_STATUS_MASK: u16 = 26;
-/// Of a tuple.
-const CTA_TUPLE_PROTO: u16 = 2;
-const CTA_IP_V4_SRC: u16 = 1;
-const CTA_PROTO_NUM: u16 = 1;
-const CTA_PROTO_SRC_PORT: u16 = 2;
-const CTA_PROTO_DST_PORT: u16 = 3;
-/// Of counters.
-const CTA_COUNTERS_BYTES: u16 = 2;
 /// The destination was translated (`nf_conntrack_common.h`: IPS_DST_NAT).
 const IPS_DST_NAT: u32 = 1 << 5;
 /// The lengths of headers: of a message, and of an attribute (`linux/netlink.h`).
@@ -182,59 +172,14 @@ fn connection(payload: &[u8]) -> Option<(Balanced, BalancedTraffic)> {
         match kind {
             CTA_TUPLE_ORIG => original = tuple(value),
             CTA_TUPLE_REPLY => reply = tuple(value),
-            CTA_COUNTERS_ORIG => traffic.received_bytes = octets(value),
-            CTA_COUNTERS_REPLY => traffic.sent_bytes = octets(value),
+            CTA_COUNTERS_ORIG => traffic.received_bytes = counted(value).bytes,
+            CTA_COUNTERS_REPLY => traffic.sent_bytes = counted(value).bytes,
             _ => {}
         }
     }
-    let (original, reply) = (original?, reply?);
-    let balanced = Balanced {
-        address: original.to,
-        protocol: original.protocol,
-        port: original.to_port,
-        backend: reply.from,
-        backend_port: reply.from_port,
-    };
-    let is_translated = (original.to, original.to_port) != (reply.from, reply.from_port);
-    is_translated.then_some((balanced, traffic))
-}
-
-/// Ends of a connection, as one side of it sends.
-struct Tuple {
-    from: Ipv4Addr,
-    to: Ipv4Addr,
-    protocol: u8,
-    from_port: u16,
-    to_port: u16,
-}
-
-/// Nothing where the protocol has no ports.
-fn tuple(value: &[u8]) -> Option<Tuple> {
-    let (mut addresses, mut ports) = (None, None);
-    for (kind, value) in attributes(value) {
-        match kind {
-            CTA_TUPLE_IP => {
-                let address = |wanted| find(value, wanted).map(<Ipv4Addr as From<[u8; 4]>>::from);
-                addresses = Some((address(CTA_IP_V4_SRC)?, address(CTA_IP_V4_DST)?));
-            }
-            CTA_TUPLE_PROTO => {
-                let port = |wanted| find(value, wanted).map(u16::from_be_bytes);
-                let [protocol] = find(value, CTA_PROTO_NUM)?;
-                ports = Some((protocol, port(CTA_PROTO_SRC_PORT)?, port(CTA_PROTO_DST_PORT)?));
-            }
-            _ => {}
-        }
-    }
-    let ((from, to), (protocol, from_port, to_port)) = (addresses?, ports?);
-    Some(Tuple { from, to, protocol, from_port, to_port })
-}
-
-fn octets(counters: &[u8]) -> u64 {
-    find(counters, CTA_COUNTERS_BYTES).map(u64::from_be_bytes).unwrap_or_default()
-}
-
-/// The value of an attribute that is so long.
-fn find<const LENGTH: usize>(buffer: &[u8], wanted: u16) -> Option<[u8; LENGTH]> {
-    let (_, value) = attributes(buffer).find(|(kind, _)| *kind == wanted)?;
-    value.try_into().ok()
+    let ((protocol, original), (_, reply)) = (original?, reply?);
+    let ((_, port), (backend_port, _)) = (original.ports?, reply.ports?);
+    let (address, backend) = (original.destination, reply.source);
+    let balanced = Balanced { address, protocol, port, backend, backend_port };
+    ((address, port) != (backend, backend_port)).then_some((balanced, traffic))
 }

@@ -7,6 +7,7 @@ mod announce;
 mod attribute;
 mod balanced;
 mod capabilities;
+mod connection;
 mod conntrack;
 mod counters;
 mod events;
@@ -26,6 +27,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 pub use balanced::{EndedConnections, balanced};
+pub use connection::connections;
 pub use counters::{address_traffic, counters};
 pub use events::{Events, Happened, OwnPorts};
 pub use linux::Linux;

@@ -9,6 +9,7 @@
 //! request and once a second, so that the journal hears when something fails or recovers though nobody asks.
 
 mod board;
+mod connection;
 mod interface;
 mod kernel;
 mod load_balancers;
@@ -28,6 +29,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use board::{Board, Transition};
+pub use connection::{
+    ConnectionList, ConnectionQuestion, ConnectionTraffic, ConnectionView, EndsView, PortsView,
+};
 pub use interface::{InterfaceState, InterfaceStatus};
 pub use kernel::{KernelStatus, Missing};
 pub use load_balancers::{LoadBalancerDetail, LoadBalancersStatus};

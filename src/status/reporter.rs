@@ -12,7 +12,7 @@ use crate::balancer::Statistics;
 use crate::balancer::statistics::KernelTraffic;
 use crate::clock;
 use crate::engines::Services;
-use crate::plan::facts::{AddressTraffic, Counters};
+use crate::plan::facts::{AddressTraffic, ConnectionQuestion, ConnectionsFound, Counters};
 use crate::reconcile::{Handle, Published};
 use crate::system::System;
 
@@ -36,6 +36,8 @@ pub struct KernelReadings {
     pub counters: fn() -> Counters,
     /// Of single addresses; nothing where it does not answer.
     pub addresses: fn() -> Option<AddressTraffic>,
+    /// Connections one by one; or why the kernel does not answer.
+    pub connections: fn(&ConnectionQuestion) -> Result<ConnectionsFound, String>,
     /// Of the balancers that it serves.
     pub balanced: Box<dyn Fn() -> KernelTraffic + Send + Sync>,
 }
@@ -73,6 +75,14 @@ impl Reporter {
         let mut statistics = self.services.balancer().statistics();
         statistics.count_kernel(&(self.kernel.balanced)());
         statistics
+    }
+
+    /// The connections that are asked for. Reads all that there are, on the caller's thread.
+    ///
+    /// # Errors
+    /// Why the kernel does not answer.
+    pub fn connections(&self, question: &ConnectionQuestion) -> Result<ConnectionsFound, String> {
+        (self.kernel.connections)(question)
     }
 
     /// What went to and came from the addresses that are counted; nothing where the kernel does not answer.

@@ -5,6 +5,7 @@ mod balancer;
 pub(crate) mod balancing;
 pub(crate) mod chance;
 mod confirm;
+mod connection;
 mod disk;
 mod door;
 mod drift;

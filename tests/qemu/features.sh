@@ -68,6 +68,7 @@ JSON
     vm_until "one to an EIP is" "$START" offloaded 198.51.100.7 81
     vm_until "one to a forwarded port is" "$START" offloaded 198.51.100.5 8181
     vm_until "one to a balancer is" "$START" offloaded 198.51.100.8 8282
+    holds 'the router says so itself' told_offloaded 198.51.100.8 8282
     for name in snat eip forward balancer; do
         holds "the flowtable carries what is said: $name" heard "$name"
     done
@@ -85,6 +86,12 @@ JSON
         holds "those of before go on: $name" heard "$name"
     done
     holds 'the kernel complains of nothing' kernel_is_content
+}
+
+# told_offloaded ADDRESS PORT: whether the router tells of such a connection.
+told_offloaded() {
+    api GET "/v1/connections?address=$1&protocol=tcp&port=$2" |
+        jq -e '.total == (.connections | length) and any(.connections[]; .offloaded and .translated != null)' >/dev/null
 }
 
 not_offloaded() {

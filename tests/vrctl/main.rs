@@ -125,11 +125,11 @@ fn what_is_asked_is_what_the_api_has() {
     let good = answer(
         200,
         "application/json",
-        r#"{"generation":8,"leases":[],"generations":[],"state":"ok","balancers":{},"pools":{},"objects":[],"agrees":true}"#,
+        r#"{"generation":8,"leases":[],"connections":[],"generations":[],"state":"ok","balancers":{},"pools":{},"objects":[],"agrees":true}"#,
     );
     let (whole, patch) = ("content-type: application/json", "content-type: application/merge-patch+json");
     let if_match = "if-match: \"7\"";
-    let cases: [(&[&str], &str, &[&str]); 21] = [
+    let cases: [(&[&str], &str, &[&str]); 23] = [
         (&["apply", file], "POST /v1/config", &[whole]),
         (&["apply", file, "--if-match", "7"], "POST /v1/config", &[whole, if_match]),
         (&["patch", "--if-match", "7", file], "PATCH /v1/config", &[patch, if_match]),
@@ -146,6 +146,12 @@ fn what_is_asked_is_what_the_api_has() {
         (&["diff", "3", "7"], "GET /v1/generations/3/diff?to=7", &[]),
         (&["config"], "GET /v1/config", &[]),
         (&["config", "--generation", "6"], "GET /v1/config?generation=6", &[]),
+        (&["connections"], "GET /v1/connections", &[]),
+        (
+            &["connections", "-a", "10.1.1.20", "-p", "47", "--limit", "5"],
+            "GET /v1/connections?address=10.1.1.20&protocol=47&limit=5",
+            &[],
+        ),
         (&["leases", "--network", "guest_1"], "GET /v1/leases?network=guest_1", &[]),
         (&["generations"], "GET /v1/generations", &[]),
         (&["balancers"], "GET /v1/balancers", &[]),

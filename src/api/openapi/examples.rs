@@ -18,6 +18,7 @@ const ANSWERS: &[(&str, &str)] = &[
     ("trace", include_str!("examples/trace.json")),
     ("status", include_str!("examples/status.json")),
     ("leases", include_str!("examples/leases.json")),
+    ("connections", include_str!("examples/connections.json")),
     ("balancers", include_str!("examples/balancers.json")),
     ("balancer", include_str!("examples/balancer.json")),
     ("system", include_str!("examples/system.json")),

@@ -3,6 +3,7 @@
 //! Plain addresses and names, nothing of the configuration: the kernel room sees these, the steps and no more. Big
 //! collections are persistent maps, so that the facts of two generations share what did not change.
 
+pub mod connection;
 pub mod conntrack;
 pub mod counters;
 pub mod link;
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use imbl::OrdMap;
 use ipnet::Ipv4Net;
 
+pub use connection::{Connection, ConnectionQuestion, ConnectionsFound, Ends, TcpState, Ways};
 pub use conntrack::{Balanced, ConntrackMatch};
 pub use counters::{
     AddressTraffic, BalancedTotals, BalancedTraffic, Connections, Counted, Counters, Traffic, Way,

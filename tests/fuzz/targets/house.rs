@@ -69,6 +69,7 @@ impl House {
             let kernel = KernelReadings {
                 counters: Counters::default,
                 addresses: || None,
+                connections: |_| Ok(Default::default()),
                 balanced: Box::new(Default::default),
             };
             (

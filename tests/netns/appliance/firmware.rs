@@ -139,14 +139,6 @@ fn peak(router: &Router) -> u64 {
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-fn vrctl(lab: &Lab, router: &Router, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let socket = router.socket();
-    let line = [&[env!("CARGO_BIN_EXE_vrctl"), "--socket", &socket, "system"], arguments].concat();
-    let output = lab.command("router", &line).output().unwrap();
-    let text = |octets: Vec<u8>| String::from_utf8(octets).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
-}
-
 #[test]
 fn an_update_streams_to_the_slot_that_does_not_run() {
     let (lab, machine) = (grounds(), Machine::new());
@@ -221,7 +213,7 @@ fn what_is_refused_leaves_everything_as_it_was() {
     assert_eq!(machine.entries(), ["vrouter_0.1.0.efi"]);
     // By the command line.
     fs::write(&path, update("0.2.0", &[7; 5 << 20], b"uki", 2)).unwrap();
-    let (code, stdout, stderr) = vrctl(&lab, &router, &["update", path.to_str().unwrap()]);
+    let (code, stdout, stderr) = router.vrctl(&lab, &["system", "update", path.to_str().unwrap()]);
     assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
     assert!(stderr.contains("the signature is of none of the keys that this router trusts"), "{stderr}");
     assert_eq!(send(&router, &good).status, 200);
@@ -235,7 +227,8 @@ fn an_update_that_works_becomes_good_and_one_that_does_not_goes_back() {
     until("the router is ok", || (router.get("/v1/status").body["state"] == "ok").then_some(()));
     let file = machine.path("update");
     fs::write(&file, update("0.2.0", b"root 2", b"uki 2", 1)).unwrap();
-    let (code, stdout, stderr) = vrctl(&lab, &router, &["update", file.to_str().unwrap(), "--reboot"]);
+    let (code, stdout, stderr) =
+        router.vrctl(&lab, &["system", "update", file.to_str().unwrap(), "--reboot"]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     assert_eq!(
         stdout,
@@ -275,7 +268,7 @@ fn an_update_that_works_becomes_good_and_one_that_does_not_goes_back() {
     let last = router.get("/v1/system").body["last_update"].clone();
     assert_eq!((&last["version"], &last["outcome"]), (&json!("0.3.0"), &json!("went_back")), "{last:#}");
     assert_eq!(last["why"], "interface `guest` has no device, and had one before the update");
-    let (_, shown, _) = vrctl(&lab, &router, &["show"]);
+    let (_, shown, _) = router.vrctl(&lab, &["system", "show"]);
     assert!(shown.contains("from 0.2.0 to 0.3.0, ") && shown.contains("went back\n"), "{shown}");
     let metrics = router.get("/metrics").body;
     let metrics = metrics.as_str().unwrap();
@@ -305,7 +298,7 @@ fn a_machine_without_slots_takes_no_updates_and_says_so() {
         (&json!(env!("CARGO_PKG_VERSION")), &json!("off"))
     );
     assert!(system["no_updates"].is_string() && system["entries"] == Value::Array(vec![]), "{system:#}");
-    let (code, shown, _) = vrctl(&lab, &router, &["show"]);
+    let (code, shown, _) = router.vrctl(&lab, &["system", "show"]);
     assert!(code == Some(0) && shown.contains("updates  none: "), "{shown}");
     assert!(
         Path::new("/run/vrouter/trial-over").symlink_metadata().is_err(),

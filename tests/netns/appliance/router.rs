@@ -274,6 +274,15 @@ impl Router {
         Door(self.path("api.sock")).request(method, path, headers, body)
     }
 
+    /// What `vrctl` says of this router: its code, its output and its errors.
+    pub(crate) fn vrctl(&self, lab: &Lab, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let socket = self.socket();
+        let line = [&[env!("CARGO_BIN_EXE_vrctl"), "--socket", &socket], arguments].concat();
+        let output = lab.command("router", &line).output().unwrap();
+        let text = |octets: Vec<u8>| String::from_utf8(octets).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    }
+
     /// The way to the API, for another thread.
     pub(crate) fn door(&self) -> Door {
         Door(self.path("api.sock"))
