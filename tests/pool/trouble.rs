@@ -2,7 +2,7 @@
 //! hangs, a broker that is killed, a guest that restarts, and a host that loses its power. A visitor works all the while.
 
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::desk::{define, ok, picture, station, viewer};
-use crate::whole::{ask, configure, end, service, slots, status, until, uuids};
+use crate::whole::{ask, configure, end, service, slots, status, until, uuids, waits};
 use crate::within::within;
 
 const READY: &str = "RULE ADDED, CONNECT NOW!";
@@ -49,19 +49,6 @@ fn all_clean(what: &str) {
 
 pub(crate) fn gone(uuid: &str) -> Option<()> {
     (!uuids().iter().any(|vm| vm.1 == uuid)).then_some(())
-}
-
-/// A station at the signal port, and what it reads.
-fn waits(number: u8) -> (Child, impl Iterator<Item = String>) {
-    let mut nc = Command::new("ip")
-        .args(["netns", "exec", &format!("desk{number}"), "nc", "-i", "1"])
-        .args([&format!("10.9.{number}.1"), "5905"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(nc.stdout.take().unwrap()).lines().map_while(Result::ok);
-    (nc, lines)
 }
 
 /// Reads until a line has this in it; nothing before it may be the word to connect.

@@ -93,8 +93,8 @@ pub(crate) fn uuids() -> Vec<(String, String)> {
     named.filter(|(name, _)| name.starts_with("kiosk-")).collect()
 }
 
-/// Reads the signal port from a station, as the old shell loop does, until it is told to connect.
-pub(crate) fn ask(number: u8) -> Child {
+/// A station at the signal port, as the old shell loop is, and what it reads.
+pub(crate) fn waits(number: u8) -> (Child, impl Iterator<Item = String>) {
     let mut nc = Command::new("ip")
         .args(["netns", "exec", &format!("desk{number}"), "nc", "-i", "1"])
         .args([&format!("10.9.{number}.1"), "5905"])
@@ -102,8 +102,14 @@ pub(crate) fn ask(number: u8) -> Child {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(nc.stdout.take().unwrap()).lines();
-    let ready = lines.map_while(Result::ok).any(|line| line == "RULE ADDED, CONNECT NOW!");
+    let lines = BufReader::new(nc.stdout.take().unwrap()).lines().map_while(Result::ok);
+    (nc, lines)
+}
+
+/// Reads the signal port from a station until it is told to connect.
+pub(crate) fn ask(number: u8) -> Child {
+    let (nc, mut lines) = waits(number);
+    let ready = lines.any(|line| line == "RULE ADDED, CONNECT NOW!");
     assert!(ready, "the signal port closed before a VM was ready");
     nc
 }
@@ -198,16 +204,10 @@ fn inside_whole() {
 
     // libvirtd is killed: the signal port goes on answering, and the pool goes on when libvirtd is back.
     ok("kill -9 $(cat /run/libvirtd.pid)");
-    let mut nc = Command::new("ip")
-        .args(["netns", "exec", "desk3", "nc", "-i", "1", "10.9.3.1", "5905"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(nc.stdout.take().unwrap()).lines();
-    assert!(lines.next().is_some_and(|line| line.is_ok()), "the signal port is silent");
+    let (nc, mut lines) = waits(3);
+    assert!(lines.next().is_some(), "the signal port is silent");
     ok("/usr/sbin/libvirtd --daemon --pid-file /run/libvirtd.pid");
-    assert!(lines.map_while(Result::ok).any(|line| line == "RULE ADDED, CONNECT NOW!"));
+    assert!(lines.any(|line| line == "RULE ADDED, CONNECT NOW!"));
     assert!(picture(3, "10.9.3.1:5906", None));
     end(nc);
     until("all is clean again", || (slots("clean").len() == 4).then_some(()));
