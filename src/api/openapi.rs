@@ -311,6 +311,7 @@ fn bound(schemas: &mut Map<String, Value>) {
         ("DhcpNetwork", "hosts", "/dhcp/ID/hosts"),
         ("Dns", "records", "/dns/records"),
         ("Dns", "conditional_forwarders", "/dns/conditional_forwarders"),
+        ("Ssh", "keys", "/ssh/keys"),
         ("Firewall", "rules", "/firewall/rules"),
         ("Firewall", "rule_sets", "/firewall/rule_sets"),
         ("RuleSet", "rules", "/firewall/rule_sets/ID/rules"),

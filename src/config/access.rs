@@ -1,5 +1,6 @@
 //! What the rest of the house asks of a configuration: its objects, and who is meant by an address.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use super::port_forward::{PortForward, Transport};
 use super::qos::Qos;
 use super::route::Route;
 use super::snat::Snat;
+use super::ssh::Ssh;
 use super::wire::Drift;
 
 /// Who has ports of an address.
@@ -62,6 +64,20 @@ impl Config {
     #[must_use]
     pub const fn drift(&self) -> Drift {
         self.parts.drift
+    }
+
+    /// SSH for the router's operators, where it is on.
+    #[must_use]
+    pub const fn ssh(&self) -> Option<&Ssh> {
+        self.parts.ssh.as_ref()
+    }
+
+    /// The router's addresses where SSH answers, on its port: those of the interfaces with the role management. None where
+    /// it is off.
+    #[must_use]
+    pub fn ssh_addresses(&self) -> BTreeSet<Ipv4Addr> {
+        let zones = self.layout.zones().filter(|(_, zone)| self.parts.ssh.is_some() && zone.management);
+        zones.flat_map(|(_, zone)| zone.managed_addresses()).map(|own| own.address()).collect()
     }
 
     /// The interfaces by id.
@@ -223,6 +239,13 @@ impl Config {
         let named =
             |dns: &Dns| dns.settings.interfaces.as_ref().is_none_or(|named| named.contains(interface));
         self.dns().is_some_and(named) && self.layout.zone(interface).is_some_and(Zone::has_guests)
+    }
+
+    /// Whether DNS answers on this address: it does on the router's own among guests.
+    #[must_use]
+    pub fn dns_answers_on(&self, address: Ipv4Addr) -> bool {
+        let owner = self.layout.owner(address).filter(|(id, _)| self.serves_dns_on(id));
+        owner.is_some_and(|(_, zone)| zone.guest_addresses().any(|own| own.address() == address))
     }
 
     /// Whether a port of this address is forwarded or balanced.

@@ -50,6 +50,15 @@ pub fn changes(before: &Config, after: &Config) -> Changes {
     found.member(&["hostname"], before.hostname().map(render), after.hostname().map(render));
     found.member(&["owner"], before.owner().map(render), after.owner().map(render));
     found.member(&["drift"], Some(render(&before.drift())), Some(render(&after.drift())));
+    match (before.ssh(), after.ssh()) {
+        (Some(old), Some(new)) => {
+            found.member(&["ssh"], Some(old.settings()), Some(new.settings()));
+            found.collection(&["ssh", "keys"], &old.keys, &new.keys);
+        }
+        (None, Some(new)) => found.member(&["ssh"], None, Some(render(&wire::Ssh::from(new)))),
+        (Some(_), None) => found.member(&["ssh"], Some(Value::Null), None),
+        (None, None) => {}
+    }
     found.collection(&["interfaces"], before.interfaces(), after.interfaces());
     found.collection(&["routes"], before.routes(), after.routes());
     for item in before.dhcp().diff(after.dhcp()) {

@@ -30,6 +30,7 @@ use super::port_forward::PortForward;
 use super::qos::Qos;
 use super::route::Route;
 use super::snat::Snat;
+use super::ssh::Ssh;
 use super::wire::{self, Drift};
 
 /// The whole desired state of a router: valid, normalised, immutable. Cheap to clone.
@@ -47,6 +48,7 @@ pub(super) struct Parts {
     pub(super) hostname: Option<Hostname>,
     pub(super) owner: Option<Arc<Owner>>,
     pub(super) drift: Drift,
+    pub(super) ssh: Option<Ssh>,
     pub(super) interfaces: Collection<Interface>,
     pub(super) routes: Collection<Route>,
     pub(super) dhcp: Collection<Network>,
@@ -67,11 +69,12 @@ impl PartialEq for Config {
 }
 
 /// The members of the document.
-const MEMBERS: [&str; 15] = [
+const MEMBERS: [&str; 16] = [
     "version",
     "hostname",
     "owner",
     "drift",
+    "ssh",
     "interfaces",
     "routes",
     "dhcp",
@@ -131,6 +134,11 @@ impl Config {
                 Some(Edit::Replace(value) | Edit::Patch(value)) => {
                     read(value, &at("drift"), &mut faults).unwrap_or_default()
                 }
+            },
+            ssh: match edit.take("ssh") {
+                None => old.ssh.clone(),
+                Some(edit) if edit.removes() => None,
+                Some(edit) => Ssh::edit(old.ssh.as_ref(), edit, &at("ssh"), &mut faults),
             },
             interfaces: collection(&old.interfaces, edit.take("interfaces"), &at("interfaces"), &mut faults),
             routes: collection(&old.routes, edit.take("routes"), &at("routes"), &mut faults),
@@ -197,6 +205,9 @@ impl Config {
         let known = if same_surroundings { before } else { &none };
         if !same_surroundings {
             check::check_interfaces(&parts.interfaces, faults);
+        }
+        if parts.ssh.is_some() {
+            check::check_ssh(self, context, faults);
         }
         check::check_routes(&parts.routes, context, faults);
         check::check_networks(&parts.dhcp, |id| self.dhcp_subnet(id), faults);
@@ -273,6 +284,7 @@ impl Config {
             hostname,
             owner,
             drift,
+            ssh,
             interfaces,
             routes,
             dhcp,
@@ -290,6 +302,7 @@ impl Config {
             hostname: hostname.clone(),
             owner: owner.as_deref().cloned(),
             drift: *drift,
+            ssh: ssh.as_ref().map(Into::into),
             interfaces: wires(interfaces),
             routes: wires(routes),
             dhcp: dhcp.iter().map(|(id, network)| (id.clone(), network.as_ref().into())).collect(),

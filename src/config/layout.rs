@@ -65,10 +65,24 @@ impl Zone {
     /// The router's addresses for its management where the device is public too: those that are neither the guests' nor
     /// of the way out. Empty where management has no address of its own.
     pub fn management_addresses(&self) -> impl Iterator<Item = InterfaceAddress> {
-        let own = |address: &InterfaceAddress| {
-            Some(address.subnet()) != self.outside && !self.guests.contains(&address.subnet())
-        };
-        self.addresses.iter().copied().filter(own)
+        self.addresses.iter().copied().filter(|own| self.is_for_management(*own))
+    }
+
+    fn is_for_management(&self, own: InterfaceAddress) -> bool {
+        Some(own.subnet()) != self.outside && !self.guests.contains(&own.subnet())
+    }
+
+    /// Whether only some of the addresses are for its management: those of [`Self::management_addresses`].
+    #[must_use]
+    pub fn has_management_apart(&self) -> bool {
+        self.public && self.management_addresses().next().is_some()
+    }
+
+    /// The router's addresses where its management is asked for.
+    pub fn managed_addresses(&self) -> impl Iterator<Item = InterfaceAddress> {
+        let apart = self.has_management_apart();
+        let for_management = move |own: &InterfaceAddress| !apart || self.is_for_management(*own);
+        self.addresses.iter().copied().filter(for_management)
     }
 
     /// The first address that is not in a guests' subnet, else the first: what the interface is known by outside.

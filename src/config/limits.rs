@@ -39,6 +39,8 @@ pub const MAX_SNAT: usize = 10_000;
 pub const MAX_RULE_SETS: usize = 1000;
 /// How many rules a rule set has.
 pub const MAX_RULES_OF_SET: usize = 10_000;
+/// How many keys there are for SSH.
+pub const MAX_SSH_KEYS: usize = 256;
 /// How many pools a load balancer has.
 pub const MAX_POOLS: usize = 256;
 
@@ -48,6 +50,7 @@ pub fn most(place: &str) -> usize {
     match place {
         "/interfaces" => MAX_INTERFACES,
         "/dhcp" | "/dns/conditional_forwarders" => MAX_NETWORKS,
+        "/ssh/keys" => MAX_SSH_KEYS,
         "/firewall/rule_sets" => MAX_RULE_SETS,
         "/firewall/rule_sets/ID/rules" => MAX_RULES_OF_SET,
         "/load_balancers/ID/pools" => MAX_POOLS,
@@ -84,6 +87,7 @@ pub(super) fn check_rules_of_set(count: usize, at: &Pointer, faults: &mut Faults
 /// How many objects a configuration has in all, balancers left out, of which the backends are counted.
 fn total(parts: &Parts) -> usize {
     [
+        parts.ssh.as_ref().map_or(0, |ssh| ssh.keys.len()),
         parts.routes.len(),
         parts.snat.len(),
         parts.eips.len(),
@@ -138,6 +142,7 @@ mod tests {
     #[test]
     fn every_collection_has_its_bound() {
         for (place, most) in [
+            ("/ssh/keys", 256),
             ("/interfaces", 256),
             ("/routes", 100_000),
             ("/dhcp", 1000),

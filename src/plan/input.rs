@@ -1,4 +1,6 @@
-//! What reaches the router itself: guests DHCP, DNS and ping; management the API; the public side what is opened.
+//! What reaches the router itself: guests DHCP, DNS and ping; management the API and SSH; the public side what is opened.
+
+use std::collections::BTreeSet;
 
 use super::facts::statement::{ConntrackState, Statement, Verdict};
 use super::facts::{Hook, HookPoint, Name, Policy, Rule, Ruleset};
@@ -115,7 +117,7 @@ fn guest(target: &Target, place: Place<'_>) -> Vec<Rule> {
     rules
 }
 
-/// The API and ping. Guests on the same device do not reach the API, unless every subnet of it is theirs.
+/// The API, SSH where it is on, and ping. Guests on the same device do not reach them, unless every subnet of it is theirs.
 fn management(target: &Target, place: Place<'_>) -> Vec<Rule> {
     let device: Name = place.device();
     let guests = &place.zone.guests;
@@ -126,12 +128,14 @@ fn management(target: &Target, place: Place<'_>) -> Vec<Rule> {
             rules.push(Rule::new([side, vec![drop()]].concat()));
         }
     }
+    let ssh = target.config.ssh().map(|ssh| ssh.port);
+    let ports: BTreeSet<u16> = target.surroundings.management_ports.iter().copied().chain(ssh).collect();
     for asked in asked(place) {
         let side = [vec![Statement::InputDevice(device.clone())], asked].concat();
         rules.push(Rule::new([side.clone(), vec![Statement::IcmpType(ICMP_ECHO), accept()]].concat()));
-        for port in &target.surroundings.management_ports {
-            let api = vec![Statement::Protocol(TCP), Statement::DestinationPort(*port), accept()];
-            rules.push(Rule::new([side.clone(), api].concat()));
+        for port in &ports {
+            let served = vec![Statement::Protocol(TCP), Statement::DestinationPort(*port), accept()];
+            rules.push(Rule::new([side.clone(), served].concat()));
         }
     }
     rules
@@ -140,9 +144,9 @@ fn management(target: &Target, place: Place<'_>) -> Vec<Rule> {
 /// What to ask so that a packet is for the management: any of these. The public side of a device that is both reaches
 /// the public address alone, unless management has no address of its own.
 fn asked(place: Place<'_>) -> Vec<Vec<Statement>> {
-    let own: Vec<_> = place.zone.management_addresses().map(|own| own.address()).collect();
-    if !place.zone.public || own.is_empty() {
+    if !place.zone.has_management_apart() {
         return vec![Vec::new()];
     }
-    own.into_iter().map(|own| vec![Statement::DestinationNet(own.into())]).collect()
+    let own = place.zone.management_addresses().map(|own| own.address());
+    own.map(|own| vec![Statement::DestinationNet(own.into())]).collect()
 }

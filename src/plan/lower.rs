@@ -44,6 +44,7 @@ fn stands_where(earlier: &Target, target: &Target) -> bool {
             old_id == new_id && old.settings.interface == new.settings.interface
         });
     let interfaces = |config: &Config| config.dns().map(|dns| dns.settings.interfaces.clone());
+    let ssh = |config: &Config| config.ssh().map(|ssh| ssh.port);
     // The way to rule sets is there where there are any.
     let leads = |config: &Config| !config.firewall().rule_sets.is_empty();
     old.shares_layout(new)
@@ -55,6 +56,7 @@ fn stands_where(earlier: &Target, target: &Target) -> bool {
         && old.qos() == new.qos()
         && traffic::counted(old) == traffic::counted(new)
         && interfaces(old) == interfaces(new)
+        && ssh(old) == ssh(new)
         && earlier.surroundings == target.surroundings
 }
 

@@ -19,6 +19,8 @@ pub enum Origin {
     Dhcp(Id),
     /// The DNS service.
     Dns,
+    /// SSH.
+    Ssh,
     /// A source translation.
     Snat(Id),
     /// An EIP.
@@ -44,6 +46,7 @@ impl Origin {
             Self::Route(_) => "route",
             Self::Dhcp(_) => "dhcp",
             Self::Dns => "dns",
+            Self::Ssh => "ssh",
             Self::Snat(_) => "snat",
             Self::Eip(_) => "eip",
             Self::PortForward(_) => "port_forward",
@@ -62,6 +65,7 @@ impl Origin {
             Self::Route(_) => "route",
             Self::Dhcp(_) => "DHCP network",
             Self::Dns => "DNS",
+            Self::Ssh => "SSH",
             Self::Snat(_) => "source translation",
             Self::Eip(_) => "EIP",
             Self::PortForward(_) => "port forward",
@@ -85,7 +89,7 @@ impl Origin {
             | Self::FirewallRule(id)
             | Self::LoadBalancer(id)
             | Self::Qos(id) => Some(id),
-            Self::Dns | Self::FirewallDefault(_) => None,
+            Self::Dns | Self::Ssh | Self::FirewallDefault(_) => None,
         }
     }
 
@@ -98,6 +102,7 @@ impl Origin {
             Self::Route(id) => of("routes", id),
             Self::Dhcp(id) => of("dhcp", id),
             Self::Dns => Pointer::root().key("dns"),
+            Self::Ssh => Pointer::root().key("ssh"),
             Self::Snat(id) => of("snat", id),
             Self::Eip(id) => of("eips", id),
             Self::PortForward(id) => of("port_forwards", id),

@@ -60,7 +60,7 @@ pub(super) fn normalised(document: Value) -> Value {
 }
 
 /// Collections within objects, of which each member is an object that differs or does not.
-const COLLECTIONS: [&str; 3] = ["hosts", "records", "conditional_forwarders"];
+const COLLECTIONS: [&str; 4] = ["hosts", "records", "conditional_forwarders", "keys"];
 
 /// An object of a document; where only it is another, without the collections in it, which are told by their members.
 fn shown(document: &Value, change: &config::Change) -> Option<Value> {

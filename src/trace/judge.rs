@@ -172,12 +172,11 @@ impl Bench<'_> {
         (cause, sentence)
     }
 
-    /// Whether DNS answers on the address that the packet goes to: it does on the router's own among guests.
-    fn has_dns(&self) -> bool {
-        let (config, destination) = (self.places.config, self.packet.destination);
-        config.layout().owner(destination).is_some_and(|(id, zone)| {
-            config.serves_dns_on(id) && zone.guest_addresses().any(|own| own.address() == destination)
-        })
+    /// Whether SSH answers on the address and the port that the packet goes to.
+    fn has_ssh(&self, port: u16) -> bool {
+        let config = self.places.config;
+        config.ssh().is_some_and(|ssh| ssh.port == port)
+            && config.ssh_addresses().contains(&self.packet.destination)
     }
 
     /// Who of the router is meant by a packet that it takes.
@@ -192,7 +191,10 @@ impl Bench<'_> {
                 (Service::Dhcp, network.map_or_else(of_input, |(id, _)| Cause::of(Origin::Dhcp(id.clone()))))
             }
             (TCP, Some(port)) if self.management_ports.contains(&port) => (Service::Api, of_input()),
-            (TCP | UDP, Some(PORT_DNS)) if self.has_dns() => (Service::Dns, Cause::of(Origin::Dns)),
+            (TCP, Some(port)) if self.has_ssh(port) => (Service::Ssh, Cause::of(Origin::Ssh)),
+            (TCP | UDP, Some(PORT_DNS)) if config.dns_answers_on(self.packet.destination) => {
+                (Service::Dns, Cause::of(Origin::Dns))
+            }
             _ => (Service::Router, of_input()),
         }
     }

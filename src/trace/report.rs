@@ -73,6 +73,8 @@ pub enum Service {
     LoadBalancer,
     /// The answers to pings.
     Ping,
+    /// SSH.
+    Ssh,
     /// The router, which has nothing there: it refuses.
     Router,
 }

@@ -116,6 +116,7 @@ fn collections_say_how_much_they_hold() {
     assert_eq!(most("DhcpNetwork/properties/hosts"), Some(json!(100_000)));
     assert_eq!(most("Dns/properties/records"), Some(json!(100_000)));
     assert_eq!(most("Dns/properties/conditional_forwarders"), Some(json!(1000)));
+    assert_eq!(most("Ssh/properties/keys"), Some(json!(256)));
     assert_eq!(most("Firewall/properties/rules"), Some(json!(100_000)));
     assert_eq!(most("Firewall/properties/rule_sets"), Some(json!(1000)));
     assert_eq!(most("RuleSet/properties/rules"), Some(json!(10_000)));

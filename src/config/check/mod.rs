@@ -11,6 +11,7 @@ mod load_balancer;
 mod nat;
 mod qos;
 mod route;
+mod ssh;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -23,6 +24,7 @@ pub(super) use load_balancer::check_load_balancer;
 pub(super) use nat::{check_eip, check_port_forward, check_snat};
 pub(super) use qos::check_qos;
 pub(super) use route::check_routes;
+pub(super) use ssh::check_ssh;
 
 use super::edit::Collection;
 use super::fault::{Faults, Pointer, Rule};

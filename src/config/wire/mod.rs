@@ -19,6 +19,7 @@ mod qos;
 mod route;
 mod rule_set;
 mod snat;
+mod ssh;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -45,6 +46,8 @@ pub use qos::Qos;
 pub use route::Route;
 pub use rule_set::{Passage, RuleSet, RuleSetRule};
 pub use snat::Snat;
+pub(super) use ssh::PORT as SSH_PORT;
+pub use ssh::{Ssh, SshKey, SshRole};
 pub use tls::{Alpn, CipherPolicy, ClientCertificates, ClientVerification, Tls, TlsVersion};
 
 use super::id::Id;
@@ -75,6 +78,9 @@ pub struct Document {
     #[serde(skip_serializing_if = "Drift::is_default")]
     #[schemars(default)]
     pub drift: Drift,
+    /// SSH for the router's operators; absent: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<Ssh>,
     /// The networks that the router stands in.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
