@@ -166,11 +166,19 @@ impl Mark {
 ///
 /// # Errors
 /// The kernel has no randomness to give, which happens only in a sandbox without the system call.
-#[expect(clippy::disallowed_methods, reason = "the one place that draws a random number")]
 pub fn random_u64() -> Result<u64, getrandom::Error> {
-    let mut octets = [0; 8];
+    random_octets().map(u64::from_ne_bytes)
+}
+
+/// Random octets that others cannot guess, from the kernel: enough of them are a key.
+///
+/// # Errors
+/// As [`random_u64`].
+#[expect(clippy::disallowed_methods, reason = "the one place that draws a random number")]
+pub fn random_octets<const N: usize>() -> Result<[u8; N], getrandom::Error> {
+    let mut octets = [0; N];
     getrandom::fill(&mut octets)?;
-    Ok(u64::from_ne_bytes(octets))
+    Ok(octets)
 }
 
 #[cfg(test)]

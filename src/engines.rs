@@ -13,14 +13,16 @@ use crate::config::{Config, Faults, Id};
 use crate::plan::Availability;
 use crate::plan::facts::Link;
 use crate::reconcile::{EngineError, Engines};
+use crate::ssh::{self, SshError};
 use crate::{balancer, dhcp, dns};
 
-/// DHCP, DNS and the balancers.
+/// DHCP, DNS, the balancers and SSH.
 #[derive(Debug)]
 pub struct Services {
     dhcp: Arc<dhcp::Service>,
     dns: Arc<dns::Service>,
     balancer: Arc<balancer::Service>,
+    ssh: Arc<ssh::Service>,
 }
 
 impl Services {
@@ -33,15 +35,16 @@ impl Services {
             dhcp: Arc::new(dhcp::Service::open(state_dir).map_err(failed("dhcp"))?),
             dns: Arc::new(dns::Service::new().map_err(failed("dns"))?),
             balancer: Arc::new(balancer::Service::open(state_dir).map_err(failed("load_balancers"))?),
+            ssh: Arc::new(ssh::Service::new(state_dir)),
         })
     }
 
     /// The engines for a caller on another thread; what they start runs on `runtime`.
     #[must_use]
     pub fn on(&self, runtime: Handle) -> RunningOn {
-        let Self { dhcp, dns, balancer } = self;
-        let (dhcp, dns, balancer) = (dhcp.clone(), dns.clone(), balancer.clone());
-        RunningOn { dhcp, dns, balancer, dns_snapshot: Arc::default(), runtime }
+        let Self { dhcp, dns, balancer, ssh } = self;
+        let (dhcp, dns, balancer, ssh) = (dhcp.clone(), dns.clone(), balancer.clone(), ssh.clone());
+        RunningOn { dhcp, dns, balancer, ssh, dns_snapshot: Arc::default(), runtime }
     }
 
     /// The balancers.
@@ -60,6 +63,12 @@ impl Services {
     #[must_use]
     pub fn dns(&self) -> &dns::Service {
         &self.dns
+    }
+
+    /// SSH.
+    #[must_use]
+    pub fn ssh(&self) -> &ssh::Service {
+        &self.ssh
     }
 
     /// Ends the engines once nobody else has them: every promised lease is on disk when this returns.
@@ -85,6 +94,7 @@ pub struct RunningOn {
     dhcp: Arc<dhcp::Service>,
     dns: Arc<dns::Service>,
     balancer: Arc<balancer::Service>,
+    ssh: Arc<ssh::Service>,
     /// What DNS serves: the next snapshot costs what differs from it.
     dns_snapshot: Arc<dns::Snapshot>,
     runtime: Handle,
@@ -96,12 +106,14 @@ impl Engines for RunningOn {
         let dns_snapshot = Arc::new(self.dns_snapshot.next(config, links));
         let balanced = Arc::new(balancer::Snapshot::new(config, links));
         let (dhcp, dns, for_dns) = (self.dhcp.clone(), self.dns.clone(), dns_snapshot.clone());
-        let balancer = self.balancer.clone();
+        let (balancer, ssh) = (self.balancer.clone(), self.ssh.clone());
+        let operators = Arc::new(ssh::Snapshot::new(config));
         // The tasks that this starts belong to the runtime of the engines, not to the caller's.
         let applied = self.runtime.spawn(async move {
             dhcp.apply(dhcp_snapshot).await.map_err(failed("dhcp"))?;
             dns.apply(for_dns).await.map_err(failed("dns"))?;
-            balancer.apply(balanced).await.map_err(unserved)
+            balancer.apply(balanced).await.map_err(unserved)?;
+            ssh.apply(operators).map_err(unheard)
         });
         applied.await.map_err(failed("engines"))??;
         self.dns_snapshot = dns_snapshot;
@@ -123,4 +135,8 @@ fn unserved(error: BalancerError) -> EngineError {
         _ => Faults::default(),
     };
     EngineError { faults, ..failed("load_balancers")(error) }
+}
+
+fn unheard(error: SshError) -> EngineError {
+    EngineError { faults: error.faults(), ..failed("ssh")(error) }
 }

@@ -18,6 +18,7 @@
 //! - [`dhcp`]: addresses for the guests, by the configuration and by leases.
 //! - [`dns`]: names for the guests, by itself or by asking forwarders.
 //! - [`balancer`]: connections and requests shared among backends.
+//! - [`ssh`]: the commands of the command line for operators elsewhere, where the configuration turns it on.
 //! - [`reconcile`]: the loop that owns them all: one path for boot, change, rollback and repair.
 //! - [`system`]: the firmware itself: which version runs, updates of it, whether a new one is good.
 //! - [`status`]: how each part does, since when, and why not.
@@ -70,6 +71,8 @@ pub mod pool;
 pub mod reconcile;
 #[cfg(feature = "router")]
 pub mod seed;
+#[cfg(feature = "router")]
+pub mod ssh;
 #[cfg(feature = "router")]
 pub mod status;
 #[cfg(feature = "router")]

@@ -38,7 +38,7 @@ pub use access::{Access, Caller};
 pub use config::{ConfirmRequest, GenerationList, RollbackRequest};
 pub use door::Door;
 pub use problem::Problem;
-pub use server::Listener;
+pub use server::{Listener, answer_within};
 pub use status::LeaseList;
 pub use system::Rebooting;
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use tokio::io::DuplexStream;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -94,6 +95,11 @@ fn turn_away(stream: &TcpStream) {
     );
     // A socket that was just made has room for it; where it has none, its end says enough.
     let _ = stream.try_write(answer.as_bytes());
+}
+
+/// Answers what is asked over a connection that was made within this process for somebody who is known already.
+pub async fn answer_within(stream: DuplexStream, peer: Peer, router: Router, stop: watch::Receiver<bool>) {
+    answer(stream, peer, router, stop).await;
 }
 
 /// A port of the API, with who may speak there and what answers.

@@ -1,9 +1,5 @@
 //! `apply`, `patch`, `plan` and `rollback`: what is changed, or would be.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
-
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -11,21 +7,20 @@ use super::arguments::{ChangeArguments, ConfirmArguments};
 use super::client::{Answer, Client, JSON, MERGE_PATCH, Question};
 use super::error::{CliError, Exit};
 use super::field::{count, several, text, took};
+use super::input::Input;
 use super::output::{Output, plain};
 use super::table::Table;
-
-/// The largest document that is sent, in octets: a router takes no larger one.
-const DOCUMENT_LIMIT: u64 = 64 << 20;
 
 /// Replaces the configuration.
 pub(super) async fn apply(
     change: &ChangeArguments,
     confirm: &ConfirmArguments,
     json: bool,
-    client: &Client,
+    (client, input): (&Client, &Input),
     output: &mut Output<'_>,
 ) -> Result<Exit, CliError> {
-    let question = Question::send(Method::POST, &target("/v1/config", confirm), JSON, read(&change.file)?);
+    let document = input.document(&change.file).await?;
+    let question = Question::send(Method::POST, &target("/v1/config", confirm), JSON, document);
     print(&client.ask(question.if_match(change.if_match)).await?, json, done, output)
 }
 
@@ -34,11 +29,11 @@ pub(super) async fn patch(
     change: &ChangeArguments,
     confirm: &ConfirmArguments,
     json: bool,
-    client: &Client,
+    (client, input): (&Client, &Input),
     output: &mut Output<'_>,
 ) -> Result<Exit, CliError> {
-    let question =
-        Question::send(Method::PATCH, &target("/v1/config", confirm), MERGE_PATCH, read(&change.file)?);
+    let document = input.document(&change.file).await?;
+    let question = Question::send(Method::PATCH, &target("/v1/config", confirm), MERGE_PATCH, document);
     print(&client.ask(question.if_match(change.if_match)).await?, json, done, output)
 }
 
@@ -47,11 +42,11 @@ pub(super) async fn plan(
     change: &ChangeArguments,
     patch: bool,
     json: bool,
-    client: &Client,
+    (client, input): (&Client, &Input),
     output: &mut Output<'_>,
 ) -> Result<Exit, CliError> {
     let kind = if patch { MERGE_PATCH } else { JSON };
-    let question = Question::send(Method::POST, "/v1/plan", kind, read(&change.file)?);
+    let question = Question::send(Method::POST, "/v1/plan", kind, input.document(&change.file).await?);
     print(&client.ask(question.if_match(change.if_match)).await?, json, planned, output)
 }
 
@@ -152,27 +147,6 @@ fn objects(answer: &Value) -> String {
         told.push_str(&format!("  and {} more\n", several(unnamed, "object")));
     }
     told
-}
-
-/// The content of a file, or of standard input. Whether it is JSON, the router says: it names every fault.
-fn read(file: &Path) -> Result<Vec<u8>, CliError> {
-    let standard = file.as_os_str() == "-";
-    let name = if standard { "standard input".to_owned() } else { file.display().to_string() };
-    let mut content = Vec::new();
-    let mut fill = |from: &mut dyn Read| from.take(DOCUMENT_LIMIT + 1).read_to_end(&mut content);
-    let read = if standard {
-        fill(&mut io::stdin().lock())
-    } else {
-        File::open(file).and_then(|mut file| fill(&mut file))
-    };
-    match read {
-        Ok(length) if length as u64 > DOCUMENT_LIMIT => {
-            let reason = format!("it is larger than the {} MiB that a router takes", DOCUMENT_LIMIT >> 20);
-            Err(CliError::Input { file: name, reason })
-        }
-        Ok(_) => Ok(content),
-        Err(error) => Err(CliError::Input { file: name, reason: error.to_string() }),
-    }
 }
 
 #[cfg(test)]

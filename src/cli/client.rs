@@ -24,6 +24,7 @@ use super::credentials::Credentials;
 use super::error::CliError;
 use super::json;
 use super::upload::Upload;
+use super::way::Way;
 use crate::clock::{self, Timestamp};
 
 /// How long a connection may take.
@@ -44,7 +45,7 @@ const PROBLEM: &str = "application/problem+json";
 /// Asks a router.
 #[derive(Debug)]
 pub(super) struct Client {
-    address: Address,
+    way: Way,
     credentials: Credentials,
     /// The largest answer, in octets.
     limit: usize,
@@ -134,8 +135,8 @@ impl Answer {
 
 impl Client {
     /// For the router there; nothing is connected yet.
-    pub(super) const fn new(address: Address, credentials: Credentials) -> Self {
-        Self { address, credentials, limit: ANSWER_LIMIT }
+    pub(super) const fn new(way: Way, credentials: Credentials) -> Self {
+        Self { way, credentials, limit: ANSWER_LIMIT }
     }
 
     /// Asks once.
@@ -143,8 +144,8 @@ impl Client {
     /// # Errors
     /// The router cannot be reached, refuses, fails, or says what is not understood.
     pub(super) async fn ask(&self, question: Question) -> Result<Answer, CliError> {
-        match &self.address {
-            Address::Tcp(url) => {
+        match &self.way {
+            Way::To(Address::Tcp(url)) => {
                 let stream = self.connect(TcpStream::connect((url.host.as_str(), url.port))).await?;
                 // Without it, a small request waits for the acknowledgement of the one before: there is none.
                 let _ = stream.set_nodelay(true);
@@ -158,9 +159,10 @@ impl Client {
                     }
                 }
             }
-            Address::Unix(path) => {
+            Way::To(Address::Unix(path)) => {
                 self.ask_on(self.connect(UnixStream::connect(path)).await?, question).await
             }
+            Way::Within(dial) => self.ask_on(dial(), question).await,
         }
     }
 
@@ -212,7 +214,7 @@ impl Client {
         let mut request = Request::builder()
             .method(question.method)
             .uri(&question.target)
-            .header(header::HOST, self.address.host())
+            .header(header::HOST, self.way.host())
             .header(header::USER_AGENT, concat!("vrctl/", env!("CARGO_PKG_VERSION")))
             .header(header::CONNECTION, "close");
         if let Some(authorization) = &self.credentials.authorization {
@@ -242,7 +244,7 @@ impl Client {
             Some(value) if status.is_success() => {
                 // Ages are told by the clock that the times were read from, where its owner tells it.
                 let time = said(header::DATE).and_then(http_date).unwrap_or_else(clock::now);
-                Ok(Answer { value, time, body, address: self.address.to_string() })
+                Ok(Answer { value, time, body, address: self.way.to_string() })
             }
             Some(_) => Err(self.nonsense(format!("HTTP status {} without a problem", status.as_u16()))),
             None => Err(self.nonsense(format!("HTTP status {} without a JSON object", status.as_u16()))),
@@ -250,15 +252,15 @@ impl Client {
     }
 
     fn unreachable(&self, reason: String) -> CliError {
-        CliError::Unreachable { address: self.address.to_string(), reason }
+        CliError::Unreachable { address: self.way.to_string(), reason }
     }
 
     pub(super) fn no_answer(&self, reason: String) -> CliError {
-        CliError::NoAnswer { address: self.address.to_string(), reason }
+        CliError::NoAnswer { address: self.way.to_string(), reason }
     }
 
     fn nonsense(&self, what: String) -> CliError {
-        CliError::Nonsense { address: self.address.to_string(), what }
+        CliError::Nonsense { address: self.way.to_string(), what }
     }
 }
 
@@ -298,7 +300,7 @@ mod tests {
                 std::future::pending::<()>().await;
             }
         });
-        let client = Client { limit, ..Client::new(Address::Unix(path), Credentials::default()) };
+        let client = Client { limit, ..Client::new(Way::To(Address::Unix(path)), Credentials::default()) };
         let answered = client.ask(Question::get("/v1/status")).await;
         router.abort();
         answered
@@ -332,7 +334,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_never_comes_is_given_up() {
-        let client = Client::new(Address::Unix("/run/vrouter/api.sock".into()), Credentials::default());
+        let client =
+            Client::new(Way::To(Address::Unix("/run/vrouter/api.sock".into())), Credentials::default());
         let error = client.connect(std::future::pending::<io::Result<()>>()).await.unwrap_err();
         assert_eq!(error.exit(), Exit::Unreachable);
         let said = "cannot reach the router at /run/vrouter/api.sock: no connection in 5 seconds";

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::client::{Client, Question};
 use super::error::{CliError, Exit};
 use super::field::text;
+use super::input::Input;
 use super::output::{Output, plain};
 
 /// How often the router is asked.
@@ -28,8 +29,8 @@ const REASONS: usize = 3;
 const WIDTH: usize = 118;
 
 /// Prints the lines until they cannot be printed any more.
-pub(super) async fn watch(client: &Client, output: &mut Output<'_>) -> Result<Exit, CliError> {
-    let mut enter = keys();
+pub(super) async fn watch(client: &Client, input: &Input, output: &mut Output<'_>) -> Result<Exit, CliError> {
+    let mut enter = if input.has_keys() { keys() } else { mpsc::channel(1).1 };
     let begin = Instant::now();
     let mut last: Option<(String, Instant)> = None;
     loop {
@@ -115,6 +116,7 @@ fn lines(status: &Value) -> String {
         lines.push(format!("  ! and {more} reasons more"));
     }
     lines.extend(reached(status));
+    lines.extend(ssh(status));
     let lines = lines.iter().map(|line| cut(&plain(line)));
     lines.collect::<Vec<_>>().join("\n") + "\n"
 }
@@ -141,6 +143,13 @@ fn reached(status: &Value) -> Option<String> {
     }
 }
 
+/// Where operators find the router over SSH, and how they know that it is this one.
+fn ssh(status: &Value) -> Option<String> {
+    let ssh = status.pointer("/services/ssh")?;
+    let listens = ssh.get("listeners")?.as_array().is_some_and(|addresses| !addresses.is_empty());
+    listens.then(|| format!("  SSH at {}, host key {}", text(ssh, "listeners"), text(ssh, "host_key")))
+}
+
 fn cut(line: &str) -> String {
     match line.char_indices().nth(WIDTH) {
         Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
@@ -159,6 +168,7 @@ mod tests {
         let status = json!({
             "version": "0.1.0", "hostname": "vr-1", "state": "degraded", "generation": 7,
             "reasons": ["interface `guest`: no device has its MAC"], "api": ["0.0.0.0:7270"],
+            "services": {"ssh": {"listeners": ["192.168.0.188:22"], "host_key": "SHA256:abc"}},
             "interfaces": {
                 "guest": {"state": "absent", "device": null, "roles": ["guest"], "addresses": []},
                 "public": {"state": "up", "device": "eth1", "roles": ["management", "public"],
@@ -171,6 +181,7 @@ vr-1, vrouter 0.1.0: degraded
   public: 198.51.100.5/24 and 2 more (management, public; eth1)
   ! interface `guest`: no device has its MAC
   its API answers management networks at 0.0.0.0:7270
+  SSH at 192.168.0.188:22, host key SHA256:abc
 ";
         assert_eq!(lines(&status), expected);
     }

@@ -90,6 +90,9 @@ fn head(status: &Value, now: Timestamp) -> String {
             line("", format!("left out: {}", note.as_str().unwrap_or(NOTHING)));
         }
     }
+    if let Some(ssh) = status.pointer("/services/ssh").filter(|ssh| text(ssh, "listeners") != NOTHING) {
+        line("ssh", format!("at {}, host key {}", text(ssh, "listeners"), text(ssh, "host_key")));
+    }
     line("repairs", text(status, "repairs"));
     let last = status.pointer("/drift/events").and_then(Value::as_array).and_then(|events| events.last());
     if let Some(event) = last {

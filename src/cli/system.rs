@@ -12,9 +12,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::client::{Answer, Client, Question};
 use super::error::{CliError, Exit};
 use super::field::{NOTHING, octets, since, text};
+use super::input::Input;
 use super::output::Output;
 use super::table::Table;
-use super::upload::Upload;
 use crate::clock::Timestamp;
 
 /// How often is said how much of an update went out.
@@ -61,7 +61,7 @@ Example:
 pub(super) async fn run(
     command: SystemCommand,
     json: bool,
-    client: &Client,
+    (client, input): (&Client, &Input),
     output: &mut Output<'_>,
 ) -> Result<Exit, CliError> {
     match command {
@@ -71,7 +71,7 @@ pub(super) async fn run(
             output.print(&lines)?;
         }
         SystemCommand::Update { file, force, reboot } => {
-            let answer = send(&file, force, json, client, output).await?;
+            let answer = send((&file, force), json, (client, input), output).await?;
             let lines = if json { answer.pretty()? } else { installed(&answer.value) };
             output.print(&lines)?;
             if reboot {
@@ -84,13 +84,12 @@ pub(super) async fn run(
 }
 
 async fn send(
-    file: &Path,
-    force: bool,
+    (file, force): (&Path, bool),
     json: bool,
-    client: &Client,
+    (client, input): (&Client, &Input),
     output: &mut Output<'_>,
 ) -> Result<Answer, CliError> {
-    let upload = Upload::open(file)?;
+    let upload = input.upload(file)?;
     let (all, sent) = (upload.octets(), upload.sent());
     let target = if force { "/v1/system/update?force=true" } else { "/v1/system/update" };
     let mut asking = std::pin::pin!(client.ask(Question::upload(target, upload)));
@@ -110,7 +109,8 @@ async fn send(
                     break Err(client.no_answer(format!("nothing happened for {seconds} seconds")));
                 }
                 if !json {
-                    output.progress(&format!("{} of {}", octets(now), octets(all)))?;
+                    let of = all.map_or_else(String::new, |all| format!(" of {}", octets(all)));
+                    output.progress(&format!("{}{of}", octets(now)))?;
                 }
             }
         }

@@ -6,23 +6,38 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead as _, ReadBuf};
 
 use super::error::CliError;
+use super::input::Sent;
 
 /// How much is read at once.
 const CHUNK: u64 = 256 << 10;
 
 /// A file on its way.
-#[derive(Debug)]
 pub(super) struct Upload {
-    file: File,
-    /// How long it was when it was opened: so much is sent, and a file that became shorter is a failure.
-    octets: u64,
+    source: Source,
     sent: Arc<AtomicU64>,
+}
+
+/// Where it comes from.
+enum Source {
+    /// A file, and how long it was when it was opened: so much is sent, and one that became shorter is a failure.
+    File(File, u64),
+    /// What somebody sends; its end is not known before it comes.
+    Stream(Sent),
+    /// All of that is sent.
+    Ended,
+}
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upload").field("octets", &self.octets()).field("sent", &self.sent).finish()
+    }
 }
 
 impl Upload {
@@ -37,12 +52,20 @@ impl Upload {
         if !metadata.is_file() {
             return Err(failed("it is not a file".to_owned()));
         }
-        Ok(Self { file, octets: metadata.len(), sent: Arc::default() })
+        Ok(Self { source: Source::File(file, metadata.len()), sent: Arc::default() })
     }
 
-    /// How long it is.
-    pub(super) const fn octets(&self) -> u64 {
-        self.octets
+    /// What somebody sends, to its end.
+    pub(super) fn of(stream: Sent) -> Self {
+        Self { source: Source::Stream(stream), sent: Arc::default() }
+    }
+
+    /// How long it is, where that is known.
+    pub(super) const fn octets(&self) -> Option<u64> {
+        match &self.source {
+            Source::File(_, octets) => Some(*octets),
+            Source::Stream(_) | Source::Ended => None,
+        }
     }
 
     /// How much of it went out, for whoever watches.
@@ -50,8 +73,13 @@ impl Upload {
         self.sent.clone()
     }
 
-    fn left(&self) -> u64 {
-        self.octets.saturating_sub(self.sent.load(Ordering::Relaxed))
+    /// How much of it is left, where that is known.
+    fn left(&self) -> Option<u64> {
+        match &self.source {
+            Source::File(_, octets) => Some(octets.saturating_sub(self.sent.load(Ordering::Relaxed))),
+            Source::Stream(_) => None,
+            Source::Ended => Some(0),
+        }
     }
 }
 
@@ -59,24 +87,44 @@ impl Body for Upload {
     type Data = Bytes;
     type Error = io::Error;
 
-    /// Reads from the disk without letting others go on meanwhile: there is nobody else.
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let length = self.left().min(CHUNK);
+    /// Reads from the disk without letting others go on meanwhile: there is nobody else. What somebody sends is waited for.
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let length = usize::try_from(self.left().unwrap_or(CHUNK).min(CHUNK)).unwrap_or_default();
         if length == 0 {
             return Poll::Ready(None);
         }
-        let mut chunk = vec![0; usize::try_from(length).unwrap_or_default()];
-        Poll::Ready(Some((&self.file).read_exact(&mut chunk).map(|()| {
-            self.sent.fetch_add(length, Ordering::Relaxed);
-            Frame::data(chunk.into())
-        })))
+        let mut chunk = vec![0; length];
+        let read = match &mut self.source {
+            Source::File(file, _) => file.read_exact(&mut chunk).map(|()| length),
+            Source::Stream(stream) => {
+                let mut buffer = ReadBuf::new(&mut chunk);
+                let read = ready!(Pin::new(stream).poll_read(context, &mut buffer));
+                read.map(|()| buffer.filled().len())
+            }
+            Source::Ended => Ok(0),
+        };
+        Poll::Ready(match read {
+            Ok(0) => {
+                self.source = Source::Ended;
+                None
+            }
+            Ok(length) => {
+                chunk.truncate(length);
+                self.sent.fetch_add(length as u64, Ordering::Relaxed);
+                Some(Ok(Frame::data(chunk.into())))
+            }
+            Err(error) => Some(Err(error)),
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left() == 0
+        self.left() == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left())
+        self.left().map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

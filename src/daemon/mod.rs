@@ -9,6 +9,7 @@ pub(crate) mod first;
 mod memory;
 pub mod process;
 mod remembered;
+mod ssh;
 mod supervisor;
 mod traffic;
 
@@ -158,6 +159,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
         door: door.clone(),
         system,
     });
+    ssh::answer(&services, &router, &handle, &stopping);
     let watching = tokio::spawn(reporter.clone().watch());
     for listener in listeners {
         servers.spawn(listener.serve_behind(door.clone(), router.clone(), stopping.clone()));
@@ -171,7 +173,9 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     supervisor::stopping();
     // Whoever is gone already needs not be told.
     let _ = stop.send(true);
-    if tokio::time::timeout(DRAIN, async { while servers.join_next().await.is_some() {} }).await.is_err() {
+    let drained = tokio::time::timeout(DRAIN, async { while servers.join_next().await.is_some() {} });
+    let (drained, ()) = tokio::join!(drained, services.ssh().close());
+    if drained.is_err() {
         tracing::warn!("requests that are still being answered are cut off");
     }
     // The loop ends once nobody can ask it any more, with what it is doing done; then the engines end.

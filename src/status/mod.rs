@@ -49,7 +49,7 @@ use crate::config::Id;
 use crate::plan::facts::Counters;
 use crate::reconcile::{DriftSeen, Published, Unconfirmed, WentBack};
 use crate::store::generations::Number;
-use crate::{dhcp, dns};
+use crate::{dhcp, dns, ssh};
 
 /// How the router, or a part of it, does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -150,6 +150,8 @@ pub struct Inputs<'a> {
     pub dns: dns::Status,
     /// What the balancers say.
     pub balancers: &'a Overview,
+    /// What SSH says.
+    pub ssh: ssh::Status,
     /// What the kernel counts.
     pub counters: Counters,
     /// What is said of the firmware.
@@ -162,10 +164,10 @@ impl Status {
     /// The status at `now`; `board` remembers since when each part is as it is.
     #[must_use]
     pub fn new(inputs: Inputs<'_>, board: &mut Board, now: Timestamp) -> Self {
-        let Inputs { published, wanted, dhcp, dns, balancers, counters, system, start } = inputs;
+        let Inputs { published, wanted, dhcp, dns, balancers, ssh, counters, system, start } = inputs;
         let kernel = KernelStatus::new(published.capabilities, counters.connections);
         let interfaces = interface::all(published, &counters, board, now);
-        let services = Services::new(published, wanted, Said { dhcp, dns, balancers }, board, now);
+        let services = Services::new(published, wanted, Said { dhcp, dns, balancers, ssh }, board, now);
         let mut reasons = Vec::new();
         if let Some(trouble) = &published.trouble {
             reasons.push(trouble.why.clone());

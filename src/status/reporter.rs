@@ -97,14 +97,24 @@ impl Reporter {
         let published = self.handle.published();
         let (dhcp, dns) = (self.services.dhcp().status(), self.services.dns().status());
         let balancers = &self.services.balancer().overview();
+        let ssh = self.services.ssh().status();
         let counters = (self.kernel.counters)();
         let system = self.system.as_ref().map(|system| SystemStatus::new(system)).unwrap_or_default();
         // Whoever panicked while holding it left whole values behind.
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = memory.wanted(&published);
         let start = &self.start;
-        let inputs =
-            Inputs { published: &published, wanted: &wanted, dhcp, dns, balancers, counters, system, start };
+        let inputs = Inputs {
+            published: &published,
+            wanted: &wanted,
+            dhcp,
+            dns,
+            balancers,
+            ssh,
+            counters,
+            system,
+            start,
+        };
         if published.verified.is_none() && published.trouble.is_none() {
             // Nothing was looked for yet, so nothing is missing.
             return Status::new(inputs, &mut Board::default(), clock::now());

@@ -9,7 +9,7 @@ use super::{Board, Health, Wanted};
 use crate::balancer::statistics::Overview;
 use crate::clock::Timestamp;
 use crate::reconcile::{Published, Trouble};
-use crate::{dhcp, dns};
+use crate::{dhcp, dns, ssh};
 
 /// How a service does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -49,6 +49,17 @@ pub struct DnsStatus {
     pub detail: dns::Status,
 }
 
+/// SSH with what it says itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct SshStatus {
+    /// How it does.
+    #[serde(flatten)]
+    pub head: ServiceStatus,
+    /// Where it answers, and who is there.
+    #[serde(flatten)]
+    pub detail: ssh::Status,
+}
+
 /// The services.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Services {
@@ -68,6 +79,8 @@ pub struct Services {
     pub firewall: ServiceStatus,
     /// Load balancers.
     pub load_balancers: LoadBalancersStatus,
+    /// Commands for operators elsewhere.
+    pub ssh: SshStatus,
 }
 
 /// What the engines say of themselves.
@@ -76,12 +89,13 @@ pub(super) struct Said<'a> {
     pub(super) dhcp: dhcp::Status,
     pub(super) dns: dns::Status,
     pub(super) balancers: &'a Overview,
+    pub(super) ssh: ssh::Status,
 }
 
 impl Services {
     /// Each service by its name.
     #[must_use]
-    pub const fn heads(&self) -> [(&'static str, &ServiceStatus); 8] {
+    pub const fn heads(&self) -> [(&'static str, &ServiceStatus); 9] {
         [
             ("dhcp", &self.dhcp.head),
             ("dns", &self.dns.head),
@@ -91,6 +105,7 @@ impl Services {
             ("port_forwards", &self.port_forwards),
             ("firewall", &self.firewall),
             ("load_balancers", &self.load_balancers.head),
+            ("ssh", &self.ssh.head),
         ]
     }
 
@@ -101,7 +116,7 @@ impl Services {
         board: &mut Board,
         now: Timestamp,
     ) -> Self {
-        let Said { dhcp, dns, balancers } = said;
+        let Said { dhcp, dns, balancers, ssh } = said;
         let balancers = load_balancers::detail(balancers, board, now);
         let trouble = published.trouble.as_ref();
         let mut judge = |name: &'static str, count: &Count, ailing: Option<String>| {
@@ -127,6 +142,7 @@ impl Services {
                 head: judge("load_balancers", &balancers.count(), balancers.ails()),
                 detail: balancers,
             },
+            ssh: SshStatus { head: judge("ssh", &ssh_count(&ssh, wanted), ssh_ails(&ssh)), detail: ssh },
         }
     }
 }
@@ -204,4 +220,14 @@ fn dns_ails(dns: &dns::Status) -> Option<String> {
         })
         .collect();
     silent.into_iter().reduce(|first, second| format!("{first}; {second}"))
+}
+
+fn ssh_count(ssh: &ssh::Status, wanted: &Wanted) -> Count {
+    let placed = if ssh.listeners.is_empty() { 0 } else { wanted.ssh.placed };
+    Count { placed, ..wanted.ssh.clone() }
+}
+
+fn ssh_ails(ssh: &ssh::Status) -> Option<String> {
+    let fault = ssh.storage_fault.as_ref()?;
+    Some(format!("the host key is not kept, and clients will not know the router again: {fault}"))
 }

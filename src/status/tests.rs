@@ -120,7 +120,8 @@ fn balancing(
     let wanted = Wanted::new(&published.config, &published.links);
     let system = SystemStatus::default();
     let start = &Start::default();
-    let inputs = Inputs { published, wanted: &wanted, dhcp, dns, balancers, counters, system, start };
+    let ssh = ssh::Status::default();
+    let inputs = Inputs { published, wanted: &wanted, dhcp, dns, balancers, ssh, counters, system, start };
     Status::new(inputs, &mut Board::default(), Timestamp::from_seconds(200))
 }
 

@@ -30,6 +30,8 @@ pub struct Wanted {
     pub(super) firewall: Count,
     /// The guest interfaces where DNS is wanted.
     pub(super) dns: Count,
+    /// The management interfaces where SSH is wanted.
+    pub(super) ssh: Count,
 }
 
 impl Wanted {
@@ -56,6 +58,7 @@ impl Wanted {
         };
         let hops: Vec<Option<Id>> = config.routes().values().map(|noun| route(&noun.hop)).collect();
         let served = layout.zones().filter(|(id, zone)| zone.has_guests() && config.serves_dns_on(id));
+        let managed = layout.zones().filter(|(_, zone)| zone.management && config.ssh().is_some());
         Self {
             routes: count(&mut hops.iter().map(Option::as_ref)),
             snat: count(&mut config.snat().values().map(|snat| Some(&snat.interface))),
@@ -65,6 +68,7 @@ impl Wanted {
             ),
             firewall: count(&mut config.firewall().rules.values().map(|rule| rule.interface.as_ref())),
             dns: count(&mut served.map(|(id, _)| Some(id))),
+            ssh: count(&mut managed.map(|(id, _)| Some(id))),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Who may speak: what a request proves of its sender, what he may do, and how often he may be wrong.
 //!
-//! A request counts as whoever its `Authorization` says, else as its connection's certificate, else as the user at the
-//! other end of the socket. Where neither tokens nor client certificates are set, TCP is for loopback alone and asks
+//! A request counts as whoever its `Authorization` says, else as its connection's certificate or key of SSH, else as the user
+//! at the other end of the socket. Where neither tokens nor client certificates are set, TCP is for loopback alone and asks
 //! nobody. Everything here is decided from arguments; files are read by the daemon. Called by `mod.rs` of the API for each
 //! request, before anything of its body is read.
 
@@ -195,6 +195,7 @@ impl Access {
             Peer::Tcp { certificate: Some(client), .. } => {
                 Ok((format!("certificate {}", client.name), Some(client.role)))
             }
+            Peer::Ssh { key, .. } => Ok((format!("ssh key {}", key.name), Some(key.role))),
             Peer::Tcp { .. } if !self.asks() && peer.is_loopback() => Ok((String::new(), Some(Role::Write))),
             Peer::Tcp { .. } => Err(Refusal::Unknown { certificates: self.client_certificates }),
             Peer::Socket { uid } => {

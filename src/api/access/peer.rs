@@ -23,12 +23,19 @@ pub enum Peer {
         /// Who he is by his certificate, where he has shown one.
         certificate: Option<Arc<ClientName>>,
     },
+    /// Somebody over SSH, who has shown a key of the configuration.
+    Ssh {
+        /// His address and port.
+        address: SocketAddr,
+        /// Who he is by his key.
+        key: Arc<ClientName>,
+    },
 }
 
-/// Who a client's certificate says that he is; an authority of ours vouches for it.
+/// Who a client is by what he has shown: a certificate that an authority of ours vouches for, or a key of SSH.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientName {
-    /// The common name of the subject, or what else there is.
+    /// The common name of the subject, or what else there is; of a key its id in the configuration.
     pub name: String,
     /// What he may do.
     pub role: Role,
@@ -51,7 +58,7 @@ impl Peer {
     pub fn from(&self) -> String {
         match self {
             Self::Socket { .. } => "socket".to_owned(),
-            Self::Tcp { address, .. } => {
+            Self::Tcp { address, .. } | Self::Ssh { address, .. } => {
                 SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
             }
         }
@@ -60,7 +67,7 @@ impl Peer {
     pub(in crate::api) fn source(&self) -> Source {
         match self {
             Self::Socket { uid } => Source::Uid(*uid),
-            Self::Tcp { address, .. } => Source::of(address.ip()),
+            Self::Tcp { address, .. } | Self::Ssh { address, .. } => Source::of(address.ip()),
         }
     }
 

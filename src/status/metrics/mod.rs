@@ -6,6 +6,7 @@
 mod balancers;
 mod firmware;
 mod out;
+mod ssh;
 
 use std::fmt;
 
@@ -65,7 +66,8 @@ impl Collector for OfStatus {
         self.interfaces(&mut out)?;
         self.services(&mut out)?;
         self.dhcp(&mut out)?;
-        self.dns(&mut out)
+        self.dns(&mut out)?;
+        ssh::encode(&self.0.services.ssh.detail, &mut out)
     }
 }
 

@@ -1,0 +1,161 @@
+//! A socket that SSH answers on, and the life of each connection to it. Called by `service.rs`.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Shutdown, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use russh::Disconnect;
+use russh::keys::PublicKey;
+use russh::server::{Config, run_stream};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout, timeout_at};
+
+use super::command::Operator;
+use super::desk::{Desk, Place};
+use super::snapshot::Snapshot;
+use super::visitor::{CHANNELS, Visitor};
+use crate::clock;
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 16;
+/// How long somebody may take to show who he is.
+const LOGIN: Duration = Duration::from_secs(30);
+/// How long what runs may go on once its key is not wanted any more: the answer to the change that said so goes out.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// How long a client that says nothing is believed to be there, and how long what is sent may stay unanswered.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long nothing is accepted after the system refused to.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A socket that is not answered on yet. The address need not be there yet.
+pub(super) fn open(address: SocketAddrV4) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_freebind_v4(true)?;
+    socket.bind(&SocketAddr::V4(address).into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// A socket that is answered on; it is closed when this is dropped, and the connections to it go on.
+#[derive(Debug)]
+pub(super) struct Listener(JoinHandle<()>);
+
+impl Listener {
+    pub(super) fn serve(listener: TcpListener, desk: Arc<Desk>, config: Arc<Config>) -> Self {
+        Self(tokio::spawn(async move {
+            loop {
+                match listener.accept().await {
+                    Ok((stream, from)) => match desk.enter(from.ip()) {
+                        Some(place) => {
+                            tokio::spawn(attend(stream, from, (desk.clone(), place), config.clone()));
+                        }
+                        None => {
+                            tracing::debug!(target: "audit", %from, "there is no place for one more over SSH")
+                        }
+                    },
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection of SSH was not accepted");
+                        sleep(PAUSE).await;
+                    }
+                }
+            }
+        }))
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// One connection, to its end.
+async fn attend(stream: TcpStream, from: SocketAddr, (desk, place): (Arc<Desk>, Place), config: Arc<Config>) {
+    let socket = match prepare(stream) {
+        Ok((stream, socket)) => {
+            let ended = converse(stream, from, (desk, place), config).await;
+            if let Err(error) = ended {
+                tracing::debug!(%from, %error, "a connection of SSH ended early");
+            }
+            socket
+        }
+        Err(error) => return tracing::debug!(%from, %error, "a connection of SSH cannot be served"),
+    };
+    // Whatever still waits at it goes on to its own end. It may be closed already.
+    let _ = socket.shutdown(Shutdown::Both);
+}
+
+/// The connection, and a second hold of it by which it can be ended whoever waits at it.
+fn prepare(stream: TcpStream) -> io::Result<(TcpStream, std::net::TcpStream)> {
+    stream.set_nodelay(true)?;
+    let reference = SockRef::from(&stream);
+    reference.set_tcp_user_timeout(Some(SILENCE))?;
+    reference.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE / 4))?;
+    let stream = stream.into_std()?;
+    let socket = stream.try_clone()?;
+    Ok((TcpStream::from_std(stream)?, socket))
+}
+
+async fn converse(
+    stream: TcpStream,
+    from: SocketAddr,
+    (desk, place): (Arc<Desk>, Place),
+    config: Arc<Config>,
+) -> Result<(), russh::Error> {
+    let mut snapshots = desk.snapshot.subscribe();
+    let (known, mut who) = watch::channel(None);
+    let channels = Arc::new(Semaphore::new(CHANNELS as usize));
+    let visitor = Visitor { desk, from, place, known, channels: channels.clone(), open: HashMap::new() };
+    let login = clock::moment() + LOGIN;
+    let Ok(session) = timeout(LOGIN, run_stream(config, stream, visitor)).await else { return Ok(()) };
+    let mut session = session?;
+    let handle = session.handle();
+    let why = tokio::select! {
+        ended = &mut session => return ended,
+        () = nobody(who.clone(), login) => "nobody came in",
+        () = unwanted(&mut who, &mut snapshots) => {
+            // The answer to the change that said so may be on its way over this very connection. Nothing new is begun.
+            let _ = timeout(FAREWELL, channels.acquire_many(CHANNELS)).await;
+            channels.close();
+            "the key is not taken here any more"
+        }
+    };
+    let said = handle.disconnect(Disconnect::ByApplication, why.to_owned(), String::new());
+    let _ = timeout(Duration::from_secs(1), async {
+        if said.await.is_ok() {
+            let _ = (&mut session).await;
+        }
+    })
+    .await;
+    Ok(())
+}
+
+/// Somebody who came in, and the key that he did with.
+pub(super) type Known = (Operator, PublicKey);
+
+/// Ends where nobody has come in by then.
+async fn nobody(mut who: watch::Receiver<Option<Known>>, by: Instant) {
+    let came = who.wait_for(Option::is_some);
+    if timeout_at(by.into(), came).await.is_ok() {
+        std::future::pending().await
+    }
+}
+
+/// Ends once somebody who came in would not be let in any more as who he is.
+async fn unwanted(who: &mut watch::Receiver<Option<Known>>, snapshots: &mut watch::Receiver<Arc<Snapshot>>) {
+    let Ok(known) = who.wait_for(Option::is_some).await.map(|known| known.clone()) else {
+        return std::future::pending().await;
+    };
+    let is_unwanted = |snapshot: &Arc<Snapshot>| {
+        let known = known.as_ref();
+        known.is_none_or(|(operator, key)| snapshot.operator(key, operator.from).as_ref() != Some(operator))
+    };
+    // Whoever could want it is gone, which says the same.
+    let _ = snapshots.wait_for(is_unwanted).await;
+}
