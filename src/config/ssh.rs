@@ -63,12 +63,12 @@ impl Noun for Ssh {
     }
 }
 
-/// Reports a key that is there under another id already: it would not be said which role it has.
+/// Reports a key that is there under another id already: which of the two roles it has would be left open.
 fn check_twins(keys: &Collection<SshKey>, at: &Pointer, faults: &mut Faults) {
     let mut first = BTreeMap::new();
     for (id, key) in keys {
         if let Some(other) = first.get(&key.public_key) {
-            let detail = format!("`{other}` is the same key; it cannot have two roles");
+            let detail = format!("`{other}` has this key already");
             faults.add(at.key(id.as_str()).key("public_key"), Rule::Conflict, detail);
         } else {
             first.insert(&key.public_key, id);
