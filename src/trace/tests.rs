@@ -48,6 +48,29 @@ fn who_decides_is_told_by_its_place() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+/// It answers on the management's addresses alone, whoever lets a packet in.
+#[test]
+fn ssh_is_told_where_it_is_on() {
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICUa3bWSqWJEU2VMkJe7zADi4kgouCpXjbt0Esh4J/ta";
+    let ssh = json!({"ssh": {"keys": {"alice": {"public_key": key, "role": "read"}}}});
+    let ask = |site: &Site, interface: &str, source: &str, destination: &str| {
+        let trace = site.trace(interface, source, destination, tcp(22));
+        assert!(trace.agrees, "{:#?}", trace.differences);
+        line(&trace)
+    };
+    let (off, on) = (Site::new(json!({})), Site::new(ssh));
+    for (site, interface, source, destination, expected) in [
+        (&off, "mgmt", "192.168.0.10", "192.168.0.188", "dropped /interfaces/mgmt"),
+        (&on, "mgmt", "192.168.0.10", "192.168.0.188", "local(ssh) /ssh"),
+        (&on, "mgmt", "192.168.0.10", "10.1.1.1", "local(router) /interfaces/mgmt"),
+        (&on, "guest", "10.1.1.50", "192.168.0.188", "dropped /interfaces/guest"),
+        (&on, "public", "192.0.2.9", "198.51.100.5", "dropped /interfaces/public"),
+    ] {
+        let expected = format!("{expected} {source} -> {destination}:22");
+        assert_eq!(ask(site, interface, source, destination), expected);
+    }
+}
+
 #[test]
 fn decisions_stand_in_the_order_in_which_they_are_made() {
     let site = Site::new(json!({}));

@@ -60,6 +60,7 @@ fn the_full_example_is_accepted() {
     assert_eq!(paths, [("tcp-db", "kernel"), ("web", "proxy")]);
     let shown = config.to_json();
     assert_eq!(config.replace(shown.clone()).unwrap(), config);
+    assert_eq!(config.ssh().map(|ssh| ssh.keys.len()), Some(2));
     assert_eq!(shown["load_balancers"]["web"]["rules"]["old"]["action"]["redirect"]["status"], 301);
 }
 

@@ -2,10 +2,11 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use vrouter::config::ssh::PublicKey;
 use vrouter::config::{Config, changes, json as wire};
 use vrouter::merge_patch;
 
-use crate::generate::{document, edit};
+use crate::generate::{document, edit, nearly_a_key};
 
 fn read(document: Value) -> Config {
     Config::default().replace(document.clone()).unwrap_or_else(|faults| panic!("{faults}\n{document:#}"))
@@ -62,6 +63,16 @@ proptest! {
         merge_patch::merge(&mut document, patch.clone());
         prop_assert_eq!(&read(document), &second);
         prop_assert_eq!(first.patch(patch).unwrap(), second);
+    }
+
+    /// A line that is taken for a key is written as the same key, in one form.
+    #[test]
+    fn a_key_is_written_in_one_form(line in nearly_a_key()) {
+        if let Ok(key) = line.parse::<PublicKey>() {
+            let written = key.to_string();
+            prop_assert!(line.contains(written.split(' ').nth(1).unwrap()), "{line:?} became {written}");
+            prop_assert_eq!(written.parse::<PublicKey>().unwrap(), key);
+        }
     }
 
     /// Whatever JSON is posted, the answer is a configuration or faults.

@@ -4,12 +4,15 @@
 //! and collisions are only those that the generator asks for.
 
 mod balancers;
+mod ssh;
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 pub(crate) use self::balancers::down;
 use self::balancers::{balancer_edit, balancers};
+pub(crate) use self::ssh::nearly_a_key;
+use self::ssh::{ssh, ssh_edit};
 
 /// A small number that means one guest, public address or port.
 fn number() -> impl Strategy<Value = u8> {
@@ -18,8 +21,8 @@ fn number() -> impl Strategy<Value = u8> {
 
 /// A valid document.
 pub(crate) fn document() -> impl Strategy<Value = Value> {
-    (shape(), guests(), translations(), rules(), records(), balancers()).prop_map(
-        |(shape, guests, translations, rules, records, balancers)| {
+    (shape(), guests(), translations(), rules(), records(), balancers(), ssh()).prop_map(
+        |(shape, guests, translations, rules, records, balancers, ssh)| {
             let mut document = shape.document();
             guests.fill(&mut document, &shape);
             translations.fill(&mut document, &shape);
@@ -27,6 +30,9 @@ pub(crate) fn document() -> impl Strategy<Value = Value> {
             document["load_balancers"] = balancers;
             if records.1 {
                 document["dns"] = records.0;
+            }
+            if !ssh.is_null() {
+                document["ssh"] = ssh;
             }
             document
         },
@@ -52,8 +58,8 @@ pub(crate) fn edit() -> impl Strategy<Value = Value> {
         prop::collection::btree_map("[a-e]", change, 0..4).prop_map(|map| json!(map))
     };
     let balancer = balancer_edit();
-    (member(eip.boxed()), member(forward.boxed()), member(host.boxed()), balancer, 0u8..10).prop_map(
-        |(eips, forwards, hosts, balancers, which)| {
+    (member(eip.boxed()), member(forward.boxed()), member(host.boxed()), balancer, ssh_edit(), 0u8..12)
+        .prop_map(|(eips, forwards, hosts, balancers, ssh, which)| {
             let mut patch = Map::new();
             patch.insert("eips".into(), eips);
             patch.insert("port_forwards".into(), forwards);
@@ -75,11 +81,11 @@ pub(crate) fn edit() -> impl Strategy<Value = Value> {
                            "b": {"address": "203.0.113.110", "port": 80, "egress_bits_per_second": 9000}}),
                 ),
                 7 => patch.insert("qos".into(), Value::Null),
+                8 | 9 => patch.insert("ssh".into(), ssh),
                 _ => None,
             };
             Value::Object(patch)
-        },
-    )
+        })
 }
 
 /// How the interfaces are laid out.

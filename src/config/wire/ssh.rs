@@ -36,7 +36,8 @@ pub struct Ssh {
 #[derive(Debug, Clone, Deserr, Serialize, JsonSchema)]
 #[deserr(error = Faults, deny_unknown_fields)]
 pub struct SshKey {
-    /// The line of the `.pub` file. Its comment is not kept.
+    /// The line of the `.pub` file. Its comment is not kept. A security key's signature is verified; that it was touched is
+    /// its own affair.
     pub public_key: PublicKey,
     /// What whoever has the key may do.
     pub role: SshRole,
