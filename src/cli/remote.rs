@@ -102,11 +102,18 @@ mod tests {
             let heard = heard.clone();
             tokio::spawn(async move {
                 let (mut read, mut write) = tokio::io::split(theirs);
-                let mut request = Vec::new();
-                while !request.ends_with(b"\r\n\r\n") && !request.ends_with(b"}") {
+                let (mut request, mut body) = (Vec::new(), 0);
+                while !request.ends_with(b"\r\n\r\n") {
                     let Ok(octet) = read.read_u8().await else { break };
                     request.push(octet);
                 }
+                let head = String::from_utf8_lossy(&request).into_owned();
+                if let Some((_, length)) = head.split_once("content-length: ") {
+                    body = length.lines().next().unwrap().parse().unwrap();
+                }
+                let mut content = vec![0; body];
+                let _ = read.read_exact(&mut content).await;
+                request.extend(content);
                 let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
                 let _ = write.write_all(head.as_bytes()).await;
                 let _ = heard.send(String::from_utf8_lossy(&request).into_owned());

@@ -271,8 +271,10 @@ async fn type_ahead(
 ) {
     loop {
         match next(reader).await {
-            Came::Octets(octets) if octets.contains(&INTERRUPT) => {
-                *ahead = Bytes::new();
+            Came::Octets(mut octets) if octets.contains(&INTERRUPT) => {
+                // What was typed before it is given up, as terminals do.
+                let last = octets.iter().rposition(|octet| *octet == INTERRUPT).unwrap_or_default();
+                *ahead = octets.split_off(last + 1);
                 cancel.send_replace(true);
             }
             Came::Octets(octets) if ahead.len() + octets.len() <= AHEAD => {

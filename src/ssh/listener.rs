@@ -27,6 +27,8 @@ const BACKLOG: i32 = 16;
 const LOGIN: Duration = Duration::from_secs(30);
 /// How long what runs may go on once its key is not wanted any more: the answer to the change that said so goes out.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long a client is given to go by himself.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long a client that says nothing is believed to be there, and how long what is sent may stay unanswered.
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long nothing is accepted after the system refused to.
@@ -123,11 +125,15 @@ async fn converse(
             // The answer to the change that said so may be on its way over this very connection. Nothing new is begun.
             let _ = timeout(FAREWELL, channels.acquire_many(CHANNELS)).await;
             channels.close();
+            // Who has his answer goes by himself, and knows that all is well.
+            if let Ok(ended) = timeout(LAST_WORDS, &mut session).await {
+                return ended;
+            }
             "the key is not taken here any more"
         }
     };
     let said = handle.disconnect(Disconnect::ByApplication, why.to_owned(), String::new());
-    let _ = timeout(Duration::from_secs(1), async {
+    let _ = timeout(LAST_WORDS, async {
         if said.await.is_ok() {
             let _ = (&mut session).await;
         }

@@ -24,6 +24,7 @@ mod qos;
 pub(crate) mod router;
 mod rule_sets;
 mod schemathesis;
+mod ssh;
 mod storm;
 mod trace;
 pub(crate) mod traffic;
