@@ -12,8 +12,9 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// What is written unless `RUST_LOG` says otherwise. rustls warns of clients: whoever can connect could fill the journal.
-const LOG: &str = "info,rustls=error,h2=error";
+/// What is written unless `RUST_LOG` says otherwise. rustls and russh complain of clients: whoever can connect could fill the
+/// journal.
+const LOG: &str = "info,rustls=error,h2=error,russh=off";
 
 /// Starts the log. `to_journal` is whether systemd reads standard error.
 pub fn start(to_journal: bool) {

@@ -1,5 +1,5 @@
 //! What somebody who came in may have done, as far as this room knows it. Implemented by the daemon, called by
-//! `conversation.rs`.
+//! `running.rs`.
 
 use std::fmt::{self, Debug};
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::io::AsyncRead;
 
-use super::conversation::Cancelled;
+use super::running::Cancelled;
 use crate::config::ssh::SshRole;
 
 /// Somebody who showed a key of the configuration.

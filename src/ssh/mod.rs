@@ -2,8 +2,8 @@
 //!
 //! There is no shell behind it, no user and no file: whoever shows a key of the configuration runs commands as that key, with
 //! its role, at the addresses of management interfaces alone. `snapshot` is what the configuration says, `service` the
-//! engine, `listener` its sockets, `visitor` one connection, `conversation` one command or prompt on it, `line` what is
-//! typed at the prompt. What a command does is not known here: [`Commands`] is handed in by the daemon.
+//! engine, `listener` its sockets, `visitor` one connection, `conversation` one command or prompt on it, `running` a
+//! command, `line` what is typed at the prompt. What a command does is not known here: [`Commands`] is handed in by the daemon.
 
 mod command;
 mod conversation;
@@ -11,6 +11,7 @@ mod desk;
 mod host_key;
 mod line;
 mod listener;
+mod running;
 mod service;
 mod snapshot;
 mod status;

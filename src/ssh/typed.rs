@@ -2,6 +2,13 @@
 
 use bytes::Bytes;
 use russh::{ChannelMsg, ChannelReadHalf, Sig};
+use tokio::io::{AsyncWriteExt as _, DuplexStream};
+use tokio::sync::watch;
+
+use super::line::{END, INTERRUPT};
+
+/// How much may be typed ahead while a command runs, in octets.
+const AHEAD: usize = 1 << 20;
 
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,5 +36,77 @@ pub(super) async fn next(reader: &mut ChannelReadHalf) -> Came {
             // Windows that change size, signals that no command knows.
             Some(_) => continue,
         };
+    }
+}
+
+/// Passes on what comes along with a command. Ends where the client is gone.
+pub(super) async fn feed(
+    reader: &mut ChannelReadHalf,
+    given: DuplexStream,
+    cancel: &watch::Sender<bool>,
+    terminal: bool,
+) {
+    let mut given = Some(given);
+    loop {
+        match next(reader).await {
+            Came::Octets(octets) => {
+                let mut octets = octets.as_ref();
+                let mut ends = false;
+                if terminal {
+                    if octets.contains(&INTERRUPT) {
+                        cancel.send_replace(true);
+                    }
+                    if let Some(end) = octets.iter().position(|octet| *octet == END) {
+                        (octets, ends) = (octets.get(..end).unwrap_or_default(), true);
+                    }
+                }
+                if let Some(open) = &mut given {
+                    // A command that takes no more of it has enough.
+                    let taken = open.write_all(octets).await;
+                    if taken.is_err() || ends {
+                        given = None;
+                    }
+                }
+            }
+            Came::Interrupt => {
+                cancel.send_replace(true);
+            }
+            Came::End => given = None,
+            Came::Gone => {
+                // Said before what comes along ends: it did not end by itself.
+                cancel.send_replace(true);
+                return;
+            }
+        }
+    }
+}
+
+/// Keeps what is typed while a command runs, and hears when it is to end. Ends where the client is gone, or types too much.
+pub(super) async fn type_ahead(
+    reader: &mut ChannelReadHalf,
+    ahead: &mut Bytes,
+    ended: &mut bool,
+    cancel: &watch::Sender<bool>,
+) {
+    loop {
+        match next(reader).await {
+            Came::Octets(mut octets) if octets.contains(&INTERRUPT) => {
+                // What was typed before it is given up, as terminals do.
+                let last = octets.iter().rposition(|octet| *octet == INTERRUPT).unwrap_or_default();
+                *ahead = octets.split_off(last + 1);
+                cancel.send_replace(true);
+            }
+            Came::Octets(octets) if ahead.len() + octets.len() <= AHEAD => {
+                *ahead = [ahead.as_ref(), octets.as_ref()].concat().into();
+            }
+            Came::Interrupt => {
+                cancel.send_replace(true);
+            }
+            Came::End => *ended = true,
+            Came::Octets(_) | Came::Gone => {
+                cancel.send_replace(true);
+                return;
+            }
+        }
     }
 }

@@ -62,6 +62,62 @@ case_no_way_in() {
     is 'no unit failed' 0 "$(console 'systemctl list-units --failed --plain --no-legend --no-pager | grep -c .')"
 }
 
+# Where operators find the machine.
+SSH_ADDRESS=192.168.0.188
+
+# over_ssh KEY WORD...: a command of the router, as an operator with that key has it done; what comes along is standard input.
+over_ssh() {
+    local key=$1
+    shift
+    inside operator timeout 60 ssh -F none -i "$LAB_DIR/$key" -o BatchMode=yes -o IdentitiesOnly=yes -o ConnectTimeout=10 \
+        -o "UserKnownHostsFile=$LAB_DIR/known_hosts" -o StrictHostKeyChecking="${SSH_KNOWN:-accept-new}" "operator@$SSH_ADDRESS" "$@"
+}
+
+# ssh_listens: whether anybody takes connections at the port of SSH.
+ssh_listens() {
+    inside operator nc -z -w 2 "$SSH_ADDRESS" 22
+}
+
+ssh_is_closed() {
+    ! ssh_listens
+}
+
+# No SSH unless the configuration turns it on with keys; then the commands of vrctl, for those keys, from the management network,
+# on the same host key after a power cut; and none again.
+case_ssh() {
+    local key fingerprint
+    boot
+    holds 'nothing listens at its port' ssh_is_closed
+    apply_demo >/dev/null
+    web1_by_hand
+    for key in alice mallory; do
+        rm -f "$LAB_DIR/$key" "$LAB_DIR/$key.pub"
+        ssh-keygen -q -t ed25519 -N '' -C "$key" -f "$LAB_DIR/$key"
+    done
+    rm -f "$LAB_DIR/known_hosts"
+    jq -n --arg key "$(<"$LAB_DIR/alice.pub")" '{ssh: {keys: {alice: {public_key: $key, role: "write"}}}}' >"$LAB_DIR/ssh.json"
+    api PATCH /v1/config "$LAB_DIR/ssh.json" | jq -e .generation >/dev/null || fail "the configuration was refused"
+    shows 'an operator has the status' 'public up' over_ssh alice status
+    refuses 'who has another key has nothing' over_ssh mallory status
+    refuses 'a guest does not reach it' inside web1 nc -z -w 2 10.1.1.1 22
+    refuses 'nor does he by another address' inside web1 nc -z -w 2 "$SSH_ADDRESS" 22
+    refuses 'nor does the internet' inside internet nc -z -w 2 198.51.100.5 22
+    refuses 'there is no shell' over_ssh alice sh -c id
+    fingerprint=$(inside operator ssh-keyscan -t ed25519 "$SSH_ADDRESS" 2>/dev/null | ssh-keygen -lf - | cut -d ' ' -f 2)
+    vm_until "the console says how the router is known" "$START" console_says "SSH at 192\.168\.0\.188:22, host key ${fingerprint//+/\\+}"
+    printf '  ok  the console says how the router is known: %s\n' "$fingerprint"
+    vm_power_cut
+    vm_start again
+    SSH_KNOWN=yes
+    vm_until "an operator comes in again" "$START" over_ssh alice status
+    printf '  ok  after a power cut it is the same router to its clients\n'
+    shows 'a document comes along with a command' 'removed /ssh' over_ssh alice patch - <<<'{"ssh": null}'
+    SSH_KNOWN=
+    vm_until "SSH is off" "$START" ssh_is_closed
+    printf '  ok  and SSH is off\n'
+    is 'nothing failed' 0 "$DEMO_FAILED"
+}
+
 # console_since OFFSET PATTERN: whether the console has said something since it was so long.
 console_since() {
     tail -c "+$1" "$VM_CONSOLE" | grep -aqE "$2"

@@ -94,8 +94,9 @@ told_offloaded() {
         jq -e '.total == (.connections | length) and any(.connections[]; .offloaded and .translated != null)' >/dev/null
 }
 
+# not_offloaded ADDRESS PORT: whether such a connection is there, and is not.
 not_offloaded() {
-    ! offloaded "$1" "$2"
+    tracked "$1" "$2" && ! offloaded "$1" "$2"
 }
 
 # access_port STATION NETWORK VLAN MAC [ADDRESS...]: a station on an access port of a tagged network.

@@ -5,3 +5,4 @@ mod come_in;
 mod commands;
 mod prompt;
 mod revoked;
+mod update;

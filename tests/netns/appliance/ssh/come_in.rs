@@ -1,6 +1,6 @@
 //! Who comes in: with a key of the configuration, on a management interface, from where it is allowed, and nobody else.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -137,6 +137,12 @@ fn strangers_take_no_places_for_long_and_no_address_takes_them_all() {
     house.lab.ok("admin", "ip address add 192.168.0.12/24 dev eth0");
     let client = desk.start(&house.lab, ("admin", "alice"), &["-b", "192.168.0.12"], &["config"]);
     assert_eq!(said(client, b"").code, Some(0));
+    // Nonsense ends a connection, and nobody fills the journal with it.
+    let mut nonsense = silent.pop().unwrap();
+    nonsense.write_all(b"SSH-2.0-x\r\n").unwrap();
+    let _ = nonsense.write_all(&[0xff; 4096]);
+    let _ = nonsense.read_to_end(&mut Vec::new());
+    assert!(begin.elapsed() < Duration::from_secs(25), "{:?}", begin.elapsed());
     for stream in &mut silent {
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest);
@@ -146,5 +152,7 @@ fn strangers_take_no_places_for_long_and_no_address_takes_them_all() {
         waited < Duration::from_secs(45),
         "who says nothing for half a minute is not waited for: {waited:?}"
     );
+    let log = house.router.log();
+    assert!(!log.contains("russh"), "{log}");
     assert_eq!(desk.run(&house.lab, "alice", &["config"], b"").code, Some(0));
 }
