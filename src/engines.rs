@@ -110,10 +110,12 @@ impl Engines for RunningOn {
         let operators = Arc::new(ssh::Snapshot::new(config));
         // The tasks that this starts belong to the runtime of the engines, not to the caller's.
         let applied = self.runtime.spawn(async move {
+            // What it lets go of may be wanted by another.
+            ssh.release(&operators).await;
             dhcp.apply(dhcp_snapshot).await.map_err(failed("dhcp"))?;
             dns.apply(for_dns).await.map_err(failed("dns"))?;
             balancer.apply(balanced).await.map_err(unserved)?;
-            ssh.apply(operators).map_err(unheard)
+            ssh.apply(operators).await.map_err(unheard)
         });
         applied.await.map_err(failed("engines"))??;
         self.dns_snapshot = dns_snapshot;

@@ -168,7 +168,8 @@ impl Door {
     }
 
     /// How many octets a body has at most.
-    pub(super) const fn body_limit(&self) -> usize {
+    #[must_use]
+    pub const fn body_limit(&self) -> usize {
         self.bodies.one()
     }
 

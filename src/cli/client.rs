@@ -162,7 +162,11 @@ impl Client {
             Way::To(Address::Unix(path)) => {
                 self.ask_on(self.connect(UnixStream::connect(path)).await?, question).await
             }
-            Way::Within(dial) => self.ask_on(dial(), question).await,
+            Way::Within(within) => {
+                let connected = within.connect().await;
+                let (stream, _turn) = connected.map_err(|error| self.unreachable(error.to_string()))?;
+                self.ask_on(stream, question).await
+            }
         }
     }
 

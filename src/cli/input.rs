@@ -4,15 +4,23 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
 use super::error::CliError;
 use super::upload::Upload;
+use super::way::Bounds;
 
 /// The largest document that is sent, in octets: a router takes no larger one.
 const DOCUMENT_LIMIT: u64 = 64 << 20;
+
+/// How long a document may be on its way.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What comes along with a command, octet by octet.
 pub type Sent = Box<dyn AsyncRead + Send + Unpin>;
@@ -22,13 +30,21 @@ pub(super) enum Input {
     /// On this machine.
     Machine,
     /// What was sent along, once. No file of this machine can be named.
-    Sent(Mutex<Option<Sent>>),
+    Sent(Along),
+}
+
+/// What was sent along with a command.
+pub(super) struct Along {
+    sent: Mutex<Option<Sent>>,
+    bounds: Arc<Bounds>,
+    /// The turn to hold a document, until the command has ended.
+    turn: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Input {
     /// Of what is sent along; nothing where nothing is.
-    pub(super) fn sent(sent: Option<Sent>) -> Self {
-        Self::Sent(Mutex::new(sent))
+    pub(super) fn sent(sent: Option<Sent>, bounds: Arc<Bounds>) -> Self {
+        Self::Sent(Along { sent: Mutex::new(sent), bounds, turn: Mutex::default() })
     }
 
     /// The content of a file, or of standard input. Whether it is JSON, the router says: it names every fault.
@@ -39,28 +55,21 @@ impl Input {
         let standard = is_standard(file);
         let name = if standard { "standard input".to_owned() } else { file.display().to_string() };
         let mut content = Vec::new();
-        let read = match self {
+        let (limit, read) = match self {
             Self::Machine => {
                 let mut fill = |from: &mut dyn Read| from.take(DOCUMENT_LIMIT + 1).read_to_end(&mut content);
-                if standard {
+                let read = if standard {
                     fill(&mut io::stdin().lock())
                 } else {
                     File::open(file).and_then(|mut file| fill(&mut file))
-                }
+                };
+                (DOCUMENT_LIMIT, read)
             }
-            Self::Sent(sent) => {
-                let sent = take(sent, file)?;
-                tokio::io::AsyncReadExt::read_to_end(
-                    &mut tokio::io::AsyncReadExt::take(sent, DOCUMENT_LIMIT + 1),
-                    &mut content,
-                )
-                .await
-            }
+            Self::Sent(along) => (along.bounds.document, along.read(file, &mut content).await?),
         };
         match read {
-            Ok(length) if length as u64 > DOCUMENT_LIMIT => {
-                let reason =
-                    format!("it is larger than the {} MiB that a router takes", DOCUMENT_LIMIT >> 20);
+            Ok(length) if length as u64 > limit => {
+                let reason = format!("it is larger than the {} MiB that a router takes", limit >> 20);
                 Err(CliError::Input { file: name, reason })
             }
             Ok(_) => Ok(content),
@@ -75,13 +84,25 @@ impl Input {
     pub(super) fn upload(&self, file: &Path) -> Result<Upload, CliError> {
         match self {
             Self::Machine => Upload::open(file),
-            Self::Sent(sent) => Ok(Upload::of(take(sent, file)?)),
+            Self::Sent(along) => Ok(Upload::of(take(&along.sent, file)?)),
         }
     }
 
     /// Whether somebody may press keys while the command runs.
     pub(super) const fn has_keys(&self) -> bool {
         matches!(self, Self::Machine)
+    }
+}
+
+impl Along {
+    /// Reads all of it, if it is no longer than the router takes.
+    async fn read(&self, file: &Path, content: &mut Vec<u8>) -> Result<io::Result<usize>, CliError> {
+        let sent = take(&self.sent, file)?;
+        let read = async {
+            *self.turn.lock() = Some(self.bounds.document_turn().await?);
+            sent.take(self.bounds.document + 1).read_to_end(content).await
+        };
+        Ok(timeout(PATIENCE, read).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
     }
 }
 

@@ -39,7 +39,7 @@ pub use input::Sent;
 pub use output::Output;
 pub use remote::{Visit, run as run_remote};
 pub use system::SystemCommand;
-pub use way::Dial;
+pub use way::{Bounds, Dial};
 
 use self::client::Client;
 use self::credentials::Credentials;

@@ -3,6 +3,7 @@
 //! that is known. Called by the daemon for SSH.
 
 use std::fmt;
+use std::sync::Arc;
 
 use clap::Parser;
 
@@ -13,7 +14,7 @@ use super::error::Exit;
 use super::input::{Input, Sent};
 use super::output::Output;
 use super::system::SystemCommand;
-use super::way::{Dial, Way};
+use super::way::{Bounds, Dial, Way, Within};
 
 const ABOUT_HERE: &str = "\
 Over SSH a FILE is always `-`: the content comes along with the command, as in `ssh ROUTER apply - < router.json`.
@@ -38,6 +39,8 @@ pub struct Visit {
     pub dial: Dial,
     /// What comes along with the command.
     pub sent: Option<Sent>,
+    /// What all of them share.
+    pub bounds: Arc<Bounds>,
 }
 
 impl fmt::Debug for Visit {
@@ -52,6 +55,16 @@ impl Remote {
         match &self.command {
             Command::Apply { .. } | Command::Patch { .. } | Command::Plan { .. } => true,
             Command::System { command } => matches!(command, SystemCommand::Update { .. }),
+            _ => false,
+        }
+    }
+
+    /// Whether the command goes on until somebody ends it.
+    const fn is_endless(&self) -> bool {
+        match &self.command {
+            Command::Status { watch } => *watch,
+            Command::Balancers { watch, .. } => watch.is_some(),
+            Command::Console => true,
             _ => false,
         }
     }
@@ -73,9 +86,11 @@ pub async fn run(words: &[String], visit: Visit, output: &mut Output<'_>) -> Exi
         }
         Err(said) => return output.complain(said.render().to_string().trim_end()),
     };
-    let input = Input::sent(visit.sent.filter(|_| remote.reads()));
+    let Visit { dial, sent, bounds } = visit;
+    let input = Input::sent(sent.filter(|_| remote.reads()), bounds.clone());
+    let way = Way::Within(Within::new(dial, bounds, remote.is_endless()));
     let Remote { json, command } = remote;
-    let client = Client::new(Way::Within(visit.dial), Credentials::default());
+    let client = Client::new(way, Credentials::default());
     match super::command(command, json, (&client, &input), output).await {
         Ok(exit) => exit,
         Err(error) => output.error(&error, json),
@@ -84,8 +99,6 @@ pub async fn run(words: &[String], visit: Visit, output: &mut Output<'_>) -> Exi
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
@@ -118,13 +131,13 @@ mod tests {
                 let _ = write.write_all(head.as_bytes()).await;
                 let _ = heard.send(String::from_utf8_lossy(&request).into_owned());
             });
-            mine
+            Ok(mine)
         });
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let sent = sent.map(|sent| Box::new(sent) as Sent);
         let exit = {
             let mut output = Output::new(&mut stdout, &mut stderr, false);
-            run(&words(line), Visit { dial, sent }, &mut output).await
+            run(&words(line), Visit { dial, sent, bounds: Arc::new(Bounds::new(64)) }, &mut output).await
         };
         asked.close();
         let asked = asked.recv().await.unwrap_or_default();
@@ -146,6 +159,8 @@ mod tests {
         let (exit, told, asked) = said("apply -", Some(b"{\"version\":1}"), done).await;
         assert_eq!((exit, told.as_str()), (Exit::Done, "nothing changed; generation 7 runs\n"));
         assert!(asked.starts_with("POST /v1/config ") && asked.ends_with("{\"version\":1}"), "{asked}");
+        let (exit, told, _) = said("apply -", Some(&[b' '; 65]), done).await;
+        assert!(exit == Exit::Usage && told.contains("it is larger than"), "{told}");
         for (line, why) in [
             ("apply /etc/passwd", "files of the router are not read"),
             ("plan -", "nothing comes along"),

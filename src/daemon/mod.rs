@@ -159,13 +159,13 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
         door: door.clone(),
         system,
     });
-    ssh::answer(&services, &router, &handle, &stopping);
+    ssh::answer(&services, (&router, &door), &handle, &stopping);
     let watching = tokio::spawn(reporter.clone().watch());
     for listener in listeners {
         servers.spawn(listener.serve_behind(door.clone(), router.clone(), stopping.clone()));
     }
     if let Some(zstack) = options.zstack {
-        let house = (handle.clone(), reporter);
+        let house = (handle.clone(), reporter.clone());
         let machine = zstack::service::Machine { state_dir: &options.state_dir, memory: memory::octets() };
         zstack::service::start(zstack, commands, machine, house, &mut servers, &stopping).await?;
     }
@@ -183,7 +183,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
         task.abort();
     }
     let _ = tokio::join!(watching, listening, trying);
-    drop((servers, router, handle));
+    drop((servers, router, handle, reporter));
     if result.is_ok() && tokio::time::timeout(DRAIN, ended).await.is_err() {
         tracing::warn!("the loop is still busy and ends with the process");
     }

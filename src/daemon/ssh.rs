@@ -2,6 +2,7 @@
 //! `mod.rs` once, and by the SSH engine with each command.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,12 +10,12 @@ use tokio::runtime;
 use tokio::sync::watch;
 
 use crate::api::access::{ClientName, Peer, Role};
-use crate::api::answer_within;
-use crate::cli::{self, Dial, Output, Visit};
+use crate::api::{Door, answer_within};
+use crate::cli::{self, Bounds, Dial, Output, Visit};
 use crate::config::ssh::SshRole;
 use crate::engines::Services;
 use crate::reconcile::Handle;
-use crate::ssh::{Call, Commands, Operator};
+use crate::ssh::{Call, Commands, Standing};
 
 /// How much of a request or an answer is on its way at once, in octets.
 const WAY: usize = 64 << 10;
@@ -31,13 +32,21 @@ struct VrctlCommands {
     handle: Handle,
     /// Says when the service ends.
     stop: watch::Receiver<bool>,
+    /// What commands share.
+    bounds: Arc<Bounds>,
 }
 
 /// Has SSH answer with the commands from now on. Has to be called on the runtime that the API answers on.
-pub(super) fn answer(services: &Services, router: &Router, handle: &Handle, stop: &watch::Receiver<bool>) {
+pub(super) fn answer(
+    services: &Services,
+    (router, door): (&Router, &Door),
+    handle: &Handle,
+    stop: &watch::Receiver<bool>,
+) {
     let (router, handle, stop) = (router.clone(), handle.clone(), stop.clone());
+    let bounds = Arc::new(Bounds::new(door.body_limit() as u64));
     let runtime = runtime::Handle::current();
-    services.ssh().answer_with(Arc::new(VrctlCommands { router, runtime, handle, stop }));
+    services.ssh().answer_with(Arc::new(VrctlCommands { router, runtime, handle, stop, bounds }));
 }
 
 impl fmt::Debug for VrctlCommands {
@@ -48,8 +57,8 @@ impl fmt::Debug for VrctlCommands {
 
 impl Commands for VrctlCommands {
     fn run(&self, call: Call) -> u8 {
-        let Call { operator, words, input, mut output, mut complaints, terminal, mut cancelled } = call;
-        let visit = Visit { dial: self.dial(&operator), sent: input };
+        let Call { standing, words, input, mut output, mut complaints, terminal, mut cancelled } = call;
+        let visit = Visit { dial: self.dial(standing), sent: input, bounds: self.bounds.clone() };
         let mut output = Output::new(&mut *output, &mut *complaints, terminal);
         self.runtime.block_on(async {
             tokio::select! {
@@ -68,8 +77,9 @@ impl Commands for VrctlCommands {
 }
 
 impl VrctlCommands {
-    /// Connections to the API on which every request is this operator's.
-    fn dial(&self, operator: &Operator) -> Dial {
+    /// Connections to the API on which every request is this operator's, as long as he would be let in.
+    fn dial(&self, standing: Standing) -> Dial {
+        let operator = standing.operator();
         let role = match operator.role {
             SshRole::Read => Role::Read,
             SshRole::Write => Role::Write,
@@ -78,9 +88,13 @@ impl VrctlCommands {
         let peer = Peer::Ssh { address: operator.from, key };
         let (router, runtime, stop) = (self.router.clone(), self.runtime.clone(), self.stop.clone());
         Arc::new(move || {
+            if !standing.holds() {
+                let why = "the key is not taken here any more";
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+            }
             let (mine, theirs) = tokio::io::duplex(WAY);
             runtime.spawn(answer_within(theirs, peer.clone(), router.clone(), stop.clone()));
-            mine
+            Ok(mine)
         })
     }
 }

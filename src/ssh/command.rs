@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::io::AsyncRead;
 
 use super::running::Cancelled;
+use super::standing::Standing;
 use crate::config::ssh::SshRole;
 
 /// Somebody who showed a key of the configuration.
@@ -25,7 +26,7 @@ pub struct Operator {
 /// A command, and where it reads and writes.
 pub struct Call {
     /// Who asks.
-    pub operator: Operator,
+    pub standing: Standing,
     /// The words.
     pub words: Vec<String>,
     /// What comes along with it. Its end is the sender's: where he goes before it, reading fails.
@@ -42,9 +43,9 @@ pub struct Call {
 
 impl Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { operator, words, terminal, .. } = self;
+        let Self { standing, words, terminal, .. } = self;
         f.debug_struct("Call")
-            .field("operator", operator)
+            .field("operator", standing.operator())
             .field("words", words)
             .field("terminal", terminal)
             .finish_non_exhaustive()

@@ -2,19 +2,25 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use russh::server::Msg;
-use russh::{Channel, ChannelReadHalf};
+use russh::{Channel, ChannelMsg, Error};
 use tokio::io::DuplexStream;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::command::{Commands, Operator};
 use super::line::{Line, Typed};
-use super::running::{PIECE, Running, STDERR, Writer, shown};
-use super::typed::{Came, feed, next, type_ahead};
+use super::outlet::Outlet;
+use super::running::{PIECE, Running};
+use super::standing::Standing;
+use super::typed::{Came, Inbox, Typing, feed, type_ahead};
 
 /// What a line ends with that is not understood: vrctl's exit code for it.
 const USAGE: u8 = 2;
+/// How many requests may come before one that asks for something to run: terminals, variables, and what is not known here.
+const REQUESTS: usize = 64;
+
+const GREETING: &str = "vrouter: `help` lists the commands; `exit` or Ctrl-D ends\n";
+const NO_WORDS: &str = "error: a quote is not closed\n";
 
 /// What was asked for on a channel.
 #[derive(Debug)]
@@ -25,82 +31,121 @@ pub(super) enum Asked {
     Prompt,
 }
 
-/// Somebody at a channel.
+/// What is asked for, by whom, and whether he is at a terminal.
 #[derive(Debug)]
-pub(super) struct Conversation {
-    pub(super) operator: Operator,
+pub(super) struct Wish {
+    pub(super) asked: Asked,
+    pub(super) standing: Standing,
     pub(super) commands: Arc<dyn Commands>,
     pub(super) terminal: bool,
 }
 
-impl Conversation {
-    /// Does what was asked for, to its end or that of the channel.
-    pub(super) async fn hold(self, channel: Channel<Msg>, asked: Asked) {
-        let (mut reader, writer) = channel.split();
-        let held = match asked {
-            Asked::Command(line) => self.one(&line, &mut reader, &writer).await,
-            Asked::Prompt => self.prompt(&mut reader, &writer).await,
+/// A channel from its opening to its end, or that of its connection.
+pub(super) async fn attend(
+    channel: Channel<Msg>,
+    wish: oneshot::Receiver<Wish>,
+    mut ended: watch::Receiver<bool>,
+) {
+    let (reader, writer) = channel.split();
+    let mut inbox = Inbox::new(reader);
+    tokio::select! {
+        biased;
+        // Whoever would say so is gone, which says the same.
+        _ = ended.wait_for(|ended| *ended) => {}
+        () = async {
+            let wish = wished(&mut inbox, wish).await;
+            let outlet = Outlet { writer, terminal: wish.as_ref().is_some_and(|wish| wish.terminal) };
+            let code = match wish {
+                Some(wish) => Conversation { wish, outlet: &outlet }.hold(&mut inbox).await.ok(),
+                None => None,
+            };
+            outlet.end(code).await;
+        } => {}
+    }
+}
+
+/// What is wished on a channel. What comes before is taken, so that the connection never waits for it, and bounded.
+async fn wished(inbox: &mut Inbox, mut wish: oneshot::Receiver<Wish>) -> Option<Wish> {
+    for _ in 0..REQUESTS {
+        let message = tokio::select! {
+            biased;
+            wish = &mut wish => return wish.ok(),
+            message = inbox.any() => message?,
         };
-        // Who is gone cannot be told.
-        if let Ok(code) = held {
-            let _ = writer.exit_status(u32::from(code)).await;
-            let _ = writer.eof().await;
+        if matches!(
+            message,
+            ChannelMsg::Data { .. } | ChannelMsg::ExtendedData { .. } | ChannelMsg::Eof | ChannelMsg::Close
+        ) {
+            // It belongs to a command that was asked for a moment ago, or to nothing.
+            inbox.put_back(message);
+            return wish.try_recv().ok();
         }
-        let _ = writer.close().await;
+    }
+    wish.try_recv().ok()
+}
+
+/// Somebody at a channel.
+struct Conversation<'a> {
+    wish: Wish,
+    outlet: &'a Outlet,
+}
+
+impl Conversation<'_> {
+    /// Does what is wished for, to its end or that of the channel.
+    async fn hold(&self, inbox: &mut Inbox) -> Result<u8, Error> {
+        match &self.wish.asked {
+            Asked::Command(line) => self.one(line, inbox).await,
+            Asked::Prompt => self.prompt(inbox).await,
+        }
     }
 
     /// One command, and what comes along with it.
-    async fn one(
-        &self,
-        line: &[u8],
-        reader: &mut ChannelReadHalf,
-        writer: &Writer,
-    ) -> Result<u8, russh::Error> {
+    async fn one(&self, line: &[u8], inbox: &mut Inbox) -> Result<u8, Error> {
         let line = String::from_utf8_lossy(line);
         let Some(words) = self.words(&line) else {
-            self.say(writer, NO_WORDS).await?;
+            self.outlet.complain(NO_WORDS.as_bytes()).await?;
             return Ok(USAGE);
         };
         let (cancel, cancelled) = watch::channel(false);
         let (given, input) = tokio::io::duplex(PIECE);
         let mut running = self.start(words, Some(input), cancelled)?;
-        let feeding = feed(reader, given, &cancel, self.terminal);
+        let feeding = feed(inbox, given, &cancel, self.wish.terminal);
         tokio::select! {
-            code = running.carry(writer, self.terminal) => code,
-            () = feeding => Err(russh::Error::Disconnect),
+            code = running.carry(self.outlet) => code,
+            () = feeding => Err(Error::Disconnect),
         }
     }
 
     /// Commands one after the other, as they are typed.
-    async fn prompt(&self, reader: &mut ChannelReadHalf, writer: &Writer) -> Result<u8, russh::Error> {
-        let (mut line, mut ahead, mut ended, mut code) = (Line::default(), Bytes::new(), false, 0);
-        if self.terminal {
-            self.say(writer, GREETING).await?;
+    async fn prompt(&self, inbox: &mut Inbox) -> Result<u8, Error> {
+        let Wish { commands, standing, terminal, .. } = &self.wish;
+        let (mut line, mut typing, mut code) = (Line::default(), Typing::default(), 0);
+        if *terminal {
+            self.outlet.say(GREETING.as_bytes()).await?;
         }
         loop {
-            if self.terminal {
-                writer.data_bytes(self.commands.prompt()).await?;
+            if *terminal {
+                self.outlet.say(commands.prompt().as_bytes()).await?;
             }
-            let typed = match self.line(&mut line, &mut ahead, ended, (reader, writer)).await? {
-                Some(typed) => typed,
-                None => return Ok(code),
-            };
+            let Some(typed) = self.line(&mut line, &mut typing, inbox).await? else { return Ok(code) };
             match typed.trim() {
                 "" => continue,
                 "exit" | "quit" | "logout" => return Ok(code),
                 _ => {}
             }
+            if !standing.holds() {
+                return Err(Error::Disconnect);
+            }
             let Some(words) = self.words(&typed) else {
-                self.say(writer, NO_WORDS).await?;
+                self.outlet.complain(NO_WORDS.as_bytes()).await?;
                 code = USAGE;
                 continue;
             };
             let (cancel, cancelled) = watch::channel(false);
             let mut running = self.start(words, None, cancelled)?;
-            let typing = type_ahead(reader, &mut ahead, &mut ended, &cancel);
             code = tokio::select! {
-                code = running.carry(writer, self.terminal) => code?,
-                () = typing => return Err(russh::Error::Disconnect),
+                code = running.carry(self.outlet) => code?,
+                () = type_ahead(inbox, &mut typing, &cancel) => return Err(Error::Disconnect),
             };
         }
     }
@@ -109,50 +154,41 @@ impl Conversation {
     async fn line(
         &self,
         line: &mut Line,
-        ahead: &mut Bytes,
-        ended: bool,
-        (reader, writer): (&mut ChannelReadHalf, &Writer),
-    ) -> Result<Option<String>, russh::Error> {
+        typing: &mut Typing,
+        inbox: &mut Inbox,
+    ) -> Result<Option<String>, Error> {
         loop {
-            let mut echo = Vec::new();
-            let mut came = Typed::More;
-            while came == Typed::More && !ahead.is_empty() {
-                came = line.take(ahead.split_to(1).first().copied().unwrap_or_default(), &mut echo);
+            let (mut echo, mut came) = (Vec::new(), Typed::More);
+            // A key may show a whole line: what it shows goes out before the next is looked at.
+            while came == Typed::More && !typing.ahead.is_empty() && echo.len() < PIECE {
+                let octet = typing.ahead.split_to(1).first().copied().unwrap_or_default();
+                came = line.take(octet, &mut echo);
             }
-            if self.terminal && !echo.is_empty() {
-                writer.data_bytes(echo).await?;
-            }
+            self.outlet.echo(echo).await?;
             match came {
                 Typed::Line(typed) => return Ok(Some(typed)),
                 Typed::Abandoned => return Ok(Some(String::new())),
                 Typed::End => return Ok(None),
-                Typed::More if ended => return Ok(line.rest()),
+                Typed::More if !typing.ahead.is_empty() => continue,
+                // What was typed last may lack the end of its line.
+                Typed::More if typing.ended => return Ok(line.rest()),
                 Typed::More => {}
             }
-            match next(reader).await {
-                Came::Octets(octets) => *ahead = octets,
+            match inbox.next().await {
+                Came::Octets(octets) => typing.ahead.extend_from_slice(&octets),
                 Came::Interrupt => {}
-                // What was typed last may lack the end of its line.
-                Came::End => return Ok(line.rest()),
-                Came::Gone => return Err(russh::Error::Disconnect),
+                Came::End => typing.ended = true,
+                Came::Gone => return Err(Error::Disconnect),
             }
         }
     }
 
     /// The words of a line, where its quotes are closed.
     fn words(&self, line: &str) -> Option<Vec<String>> {
-        let Operator { name, from, .. } = &self.operator;
-        tracing::info!(target: "audit", who = %format_args!("ssh key {name}"), %from, command = line, "a command came over SSH");
+        let Operator { name, from, .. } = self.wish.standing.operator();
+        let who = format!("ssh key {name}");
+        tracing::info!(target: "audit", who, %from, command = line, "a command came over SSH");
         shlex::split(line)
-    }
-
-    async fn say(&self, writer: &Writer, text: &'static str) -> Result<(), russh::Error> {
-        let text = shown(text.as_bytes(), self.terminal);
-        if self.terminal {
-            writer.data_bytes(text).await
-        } else {
-            writer.extended_data_bytes(STDERR, text).await
-        }
     }
 
     fn start(
@@ -160,11 +196,8 @@ impl Conversation {
         words: Vec<String>,
         input: Option<DuplexStream>,
         cancelled: watch::Receiver<bool>,
-    ) -> Result<Running, russh::Error> {
-        let Self { operator, commands, terminal } = self;
-        Ok(Running::start(commands.clone(), (operator.clone(), words), *terminal, input, cancelled)?)
+    ) -> Result<Running, Error> {
+        let Wish { standing, commands, terminal, .. } = &self.wish;
+        Ok(Running::start(commands.clone(), (standing.clone(), words), *terminal, input, cancelled)?)
     }
 }
-
-const GREETING: &str = "vrouter: `help` lists the commands; `exit` or Ctrl-D ends\n";
-const NO_WORDS: &str = "error: a quote is not closed\n";

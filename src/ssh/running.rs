@@ -1,7 +1,6 @@
 //! A command that runs for somebody over SSH: a thread of its own, what comes along with it, and what it says.
 //!
-//! It writes to sockets that it waits at where the client does not read: nothing is held in memory for anybody slow. What comes
-//! along with it ends well only where its sender says so: a document whose sender goes is not whole, and never applied. Called
+//! It writes to sockets that it waits at where the client does not read. What comes along with it ends well only where its sender says so: a document whose sender goes is not whole, and never applied. Called
 //! by `conversation.rs`.
 
 use std::io;
@@ -10,25 +9,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use russh::ChannelWriteHalf;
-use russh::server::Msg;
 use tokio::io::{AsyncRead, AsyncReadExt as _, DuplexStream, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::command::{Call, Commands, Operator};
+use super::command::{Call, Commands};
+use super::outlet::Outlet;
+use super::standing::Standing;
 
 /// How much of what comes along waits for a command, and how much of its output is carried at once, in octets.
 pub(super) const PIECE: usize = 32 << 10;
 /// What a command ends with whose thread ended without a code.
 const LOST: u8 = 4;
-/// The data type of standard error (RFC 4254 section 5.2).
-pub(super) const STDERR: u32 = 1;
-
-/// The client's side of a channel.
-pub(super) type Writer = ChannelWriteHalf<Msg>;
 
 /// Says when nobody wants a command's end any more.
 #[derive(Debug, Clone)]
@@ -56,7 +49,7 @@ impl Running {
     /// The system gives no sockets.
     pub(super) fn start(
         commands: Arc<dyn Commands>,
-        (operator, words): (Operator, Vec<String>),
+        (standing, words): (Standing, Vec<String>),
         terminal: bool,
         input: Option<DuplexStream>,
         cancelled: watch::Receiver<bool>,
@@ -65,7 +58,7 @@ impl Running {
         let (stderr, complaints) = pair()?;
         let along = |stream| Box::new(Along { stream, cancelled: cancelled.clone() }) as _;
         let call = Call {
-            operator,
+            standing,
             words,
             input: input.map(along),
             output: Box::new(output),
@@ -78,20 +71,15 @@ impl Running {
     }
 
     /// Carries what it says to the client, to its end.
-    pub(super) async fn carry(&mut self, writer: &Writer, terminal: bool) -> Result<u8, russh::Error> {
+    pub(super) async fn carry(&mut self, outlet: &Outlet) -> Result<u8, russh::Error> {
         let (mut said, mut complained) = (vec![0; PIECE], vec![0; PIECE]);
         while self.stdout.is_some() || self.stderr.is_some() {
             tokio::select! {
-                piece = read(&mut self.stdout, &mut said) => {
-                    if let Some(piece) = piece {
-                        writer.data_bytes(shown(piece, terminal)).await?;
-                    }
-                }
-                piece = read(&mut self.stderr, &mut complained) => match piece {
-                    // A terminal has one screen.
-                    Some(piece) if terminal => writer.data_bytes(shown(piece, terminal)).await?,
-                    Some(piece) => writer.extended_data_bytes(STDERR, shown(piece, terminal)).await?,
-                    None => {}
+                piece = read(&mut self.stdout, &mut said) => if let Some(piece) = piece {
+                    outlet.say(piece).await?;
+                },
+                piece = read(&mut self.stderr, &mut complained) => if let Some(piece) = piece {
+                    outlet.complain(piece).await?;
                 },
             }
         }
@@ -109,21 +97,6 @@ async fn read<'a>(stream: &mut Option<UnixStream>, buffer: &'a mut [u8]) -> Opti
             None
         }
     }
-}
-
-/// Text as a client wants it: a terminal that does nothing by itself has to be told to begin a line.
-pub(super) fn shown(text: &[u8], terminal: bool) -> Bytes {
-    if !terminal {
-        return Bytes::copy_from_slice(text);
-    }
-    let mut shown = Vec::with_capacity(text.len() + 64);
-    for octet in text {
-        if *octet == b'\n' {
-            shown.push(b'\r');
-        }
-        shown.push(*octet);
-    }
-    shown.into()
 }
 
 /// A socket that is waited at, and one that keeps its thread waiting.
@@ -178,11 +151,5 @@ mod tests {
             let ended = along.read_to_end(&mut read).await;
             assert_eq!((ended.is_err(), read.as_slice()), (cut, b"{\"version\":".as_slice()));
         }
-    }
-
-    #[test]
-    fn a_terminal_is_told_to_begin_a_line() {
-        assert_eq!(shown(b"a\nb\n", true), b"a\r\nb\r\n".as_slice());
-        assert_eq!(shown(b"a\nb\n", false), b"a\nb\n".as_slice());
     }
 }

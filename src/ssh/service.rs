@@ -21,13 +21,14 @@ use super::host_key::{self, HostKey};
 use super::listener::{self, Listener};
 use super::snapshot::Snapshot;
 use super::status::Status;
+use super::visitor::PACKET;
 use crate::clock;
 use crate::config::{Faults, Pointer, Rule};
 
 /// How long connections are given to end when the service does.
 const DRAIN: Duration = Duration::from_secs(4);
-/// How many keys somebody may offer: an agent offers all it has.
-const OFFERS: usize = 16;
+/// How many keys somebody may offer, since an agent offers all it has; and one more, which asks how anybody comes in.
+const OFFERS: usize = 16 + 1;
 /// How long it takes at least to be told no. Nothing can be guessed, so it is short.
 const REFUSAL: Duration = Duration::from_millis(100);
 /// How often a client that says nothing is asked whether it is there, and how often in vain.
@@ -35,7 +36,7 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVES: usize = 4;
 /// How much a channel's client may send that is not taken yet, in octets, and in how many pieces.
 const WINDOW: u32 = 256 << 10;
-const PIECES: usize = 64;
+const PIECES: usize = 8;
 
 /// What keeps SSH from being served.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,9 @@ pub enum SshError {
     /// There is no host key, and nothing to make one of.
     #[error("no host key of SSH can be made: {0}")]
     Random(#[from] getrandom::Error),
+    /// The thread that would have read it is gone.
+    #[error("the host key of SSH cannot be read: {0}")]
+    Thread(#[from] tokio::task::JoinError),
 }
 
 impl SshError {
@@ -100,11 +104,25 @@ impl Service {
         self.desk.answer_with(Some(commands));
     }
 
-    /// Takes over what a configuration says. Has to be called on a runtime.
+    /// Lets go of the addresses and ports that a configuration does not want here, so that others can have them.
+    pub async fn release(&self, snapshot: &Snapshot) {
+        let is_left = |address: &SocketAddrV4| !snapshot.listen.contains(address);
+        let left: Vec<_> = {
+            let listeners = &mut self.served.lock().listeners;
+            let addresses: Vec<_> = listeners.keys().copied().filter(is_left).collect();
+            addresses.iter().filter_map(|address| listeners.remove(address)).collect()
+        };
+        for listener in left {
+            listener.close().await;
+        }
+    }
+
+    /// Takes over what a configuration says.
     ///
     /// # Errors
-    /// An address cannot be listened on; then everything is as it was.
-    pub fn apply(&self, snapshot: Arc<Snapshot>) -> Result<(), SshError> {
+    /// An address cannot be listened on, or there is nothing to make a host key of; then nobody is let in who was not before.
+    pub async fn apply(&self, snapshot: Arc<Snapshot>) -> Result<(), SshError> {
+        let host = if snapshot.is_on() { Some(self.host().await?) } else { None };
         let mut served = self.served.lock();
         let mut opened = Vec::new();
         for address in snapshot.listen.iter().filter(|address| !served.listeners.contains_key(address)) {
@@ -112,18 +130,10 @@ impl Service {
             opened
                 .push((*address, listener.map_err(|reason| SshError::Listen { address: *address, reason })?));
         }
-        if snapshot.is_on() {
-            let host = match &served.host {
-                Some(host) => host.clone(),
-                None => served.host.insert(host(&self.state_dir)?).clone(),
-            };
-            served.listeners.retain(|address, _| snapshot.listen.contains(address));
-            for (address, listener) in opened {
-                let listener = Listener::serve(listener, self.desk.clone(), host.config.clone());
-                served.listeners.insert(address, listener);
-            }
-        } else {
-            served.listeners.clear();
+        served.listeners.retain(|address, _| snapshot.listen.contains(address));
+        for ((address, listener), host) in opened.into_iter().zip(host.iter().cycle()) {
+            let listener = Listener::serve(listener, self.desk.clone(), host.config.clone());
+            served.listeners.insert(address, listener);
         }
         drop(served);
         self.desk.snapshot.send_if_modified(|current| {
@@ -134,6 +144,17 @@ impl Service {
             differs
         });
         Ok(())
+    }
+
+    /// The server as its clients know it: made once, which may wait for the disk.
+    async fn host(&self) -> Result<Host, SshError> {
+        if let Some(host) = self.served.lock().host.clone() {
+            return Ok(host);
+        }
+        let (state_dir, seed) = (self.state_dir.clone(), clock::random_octets()?);
+        let host = tokio::task::spawn_blocking(move || host(&state_dir, &seed)).await?;
+        self.served.lock().host = Some(host.clone());
+        Ok(host)
     }
 
     /// How it does.
@@ -164,8 +185,8 @@ impl Service {
 }
 
 /// The server as its clients know it.
-fn host(state_dir: &Path) -> Result<Host, getrandom::Error> {
-    let HostKey { key, fault } = host_key::open(state_dir, &clock::random_octets()?);
+fn host(state_dir: &Path, seed: &[u8; 32]) -> Host {
+    let HostKey { key, fault } = host_key::open(state_dir, seed);
     if let Some(fault) = &fault {
         tracing::error!(fault, "the host key of SSH is not kept");
     }
@@ -177,6 +198,7 @@ fn host(state_dir: &Path) -> Result<Host, getrandom::Error> {
         auth_rejection_time_initial: Some(Duration::ZERO),
         keys: vec![key],
         window_size: WINDOW,
+        maximum_packet_size: PACKET,
         channel_buffer_size: PIECES,
         preferred: preferred(),
         max_auth_attempts: OFFERS,
@@ -186,7 +208,7 @@ fn host(state_dir: &Path) -> Result<Host, getrandom::Error> {
         nodelay: true,
         ..Config::default()
     };
-    Ok(Host { config: Arc::new(config), fingerprint, fault })
+    Host { config: Arc::new(config), fingerprint, fault }
 }
 
 /// The keys that clients may have.

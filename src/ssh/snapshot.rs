@@ -31,6 +31,11 @@ impl Snapshot {
         self.ssh.is_some()
     }
 
+    /// Whether SSH answers there.
+    pub(super) fn listens_at(&self, address: SocketAddr) -> bool {
+        self.listen.iter().any(|listened| SocketAddr::V4(*listened) == address)
+    }
+
     /// How many keys there are.
     pub(super) fn keys(&self) -> usize {
         self.ssh.as_ref().map_or(0, |ssh| ssh.keys.len())

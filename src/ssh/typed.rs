@@ -1,6 +1,6 @@
 //! What comes of somebody over a channel while a command runs or a line is typed. Called by `conversation.rs`.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use russh::{ChannelMsg, ChannelReadHalf, Sig};
 use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use tokio::sync::watch;
@@ -9,6 +9,49 @@ use super::line::{END, INTERRUPT};
 
 /// How much may be typed ahead while a command runs, in octets.
 const AHEAD: usize = 1 << 20;
+
+/// What comes over a channel.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    reader: ChannelReadHalf,
+    /// What was read already.
+    first: Option<ChannelMsg>,
+}
+
+impl Inbox {
+    pub(super) const fn new(reader: ChannelReadHalf) -> Self {
+        Self { reader, first: None }
+    }
+
+    /// The next of all that comes.
+    pub(super) async fn any(&mut self) -> Option<ChannelMsg> {
+        match self.first.take() {
+            Some(message) => Some(message),
+            None => self.reader.wait().await,
+        }
+    }
+
+    /// Puts one back that is for somebody else.
+    pub(super) fn put_back(&mut self, message: ChannelMsg) {
+        self.first = Some(message);
+    }
+
+    /// The next that matters.
+    pub(super) async fn next(&mut self) -> Came {
+        loop {
+            return match self.any().await {
+                None | Some(ChannelMsg::Close) => Came::Gone,
+                Some(ChannelMsg::Data { data }) => Came::Octets(data),
+                Some(ChannelMsg::Eof) => Came::End,
+                Some(ChannelMsg::Signal { signal: Sig::INT | Sig::TERM | Sig::HUP | Sig::QUIT }) => {
+                    Came::Interrupt
+                }
+                // Windows that change size, signals that no command knows.
+                Some(_) => continue,
+            };
+        }
+    }
+}
 
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,32 +66,25 @@ pub(super) enum Came {
     Gone,
 }
 
-/// The next that matters.
-pub(super) async fn next(reader: &mut ChannelReadHalf) -> Came {
-    loop {
-        return match reader.wait().await {
-            None | Some(ChannelMsg::Close) => Came::Gone,
-            Some(ChannelMsg::Data { data }) => Came::Octets(data),
-            Some(ChannelMsg::Eof) => Came::End,
-            Some(ChannelMsg::Signal { signal: Sig::INT | Sig::TERM | Sig::HUP | Sig::QUIT }) => {
-                Came::Interrupt
-            }
-            // Windows that change size, signals that no command knows.
-            Some(_) => continue,
-        };
-    }
+/// What is typed at a prompt.
+#[derive(Debug, Default)]
+pub(super) struct Typing {
+    /// What was typed and not looked at yet.
+    pub(super) ahead: BytesMut,
+    /// Nothing more will be.
+    pub(super) ended: bool,
 }
 
 /// Passes on what comes along with a command. Ends where the client is gone.
 pub(super) async fn feed(
-    reader: &mut ChannelReadHalf,
+    inbox: &mut Inbox,
     given: DuplexStream,
     cancel: &watch::Sender<bool>,
     terminal: bool,
 ) {
     let mut given = Some(given);
     loop {
-        match next(reader).await {
+        match inbox.next().await {
             Came::Octets(octets) => {
                 let mut octets = octets.as_ref();
                 let mut ends = false;
@@ -82,27 +118,23 @@ pub(super) async fn feed(
 }
 
 /// Keeps what is typed while a command runs, and hears when it is to end. Ends where the client is gone, or types too much.
-pub(super) async fn type_ahead(
-    reader: &mut ChannelReadHalf,
-    ahead: &mut Bytes,
-    ended: &mut bool,
-    cancel: &watch::Sender<bool>,
-) {
+pub(super) async fn type_ahead(inbox: &mut Inbox, typed: &mut Typing, cancel: &watch::Sender<bool>) {
     loop {
-        match next(reader).await {
-            Came::Octets(mut octets) if octets.contains(&INTERRUPT) => {
+        match inbox.next().await {
+            Came::Octets(octets) if octets.contains(&INTERRUPT) => {
                 // What was typed before it is given up, as terminals do.
                 let last = octets.iter().rposition(|octet| *octet == INTERRUPT).unwrap_or_default();
-                *ahead = octets.split_off(last + 1);
+                typed.ahead.clear();
+                typed.ahead.extend_from_slice(octets.get(last + 1..).unwrap_or_default());
                 cancel.send_replace(true);
             }
-            Came::Octets(octets) if ahead.len() + octets.len() <= AHEAD => {
-                *ahead = [ahead.as_ref(), octets.as_ref()].concat().into();
+            Came::Octets(octets) if typed.ahead.len() + octets.len() <= AHEAD => {
+                typed.ahead.extend_from_slice(&octets);
             }
             Came::Interrupt => {
                 cancel.send_replace(true);
             }
-            Came::End => *ended = true,
+            Came::End => typed.ended = true,
             Came::Octets(_) | Came::Gone => {
                 cancel.send_replace(true);
                 return;

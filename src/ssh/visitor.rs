@@ -1,91 +1,109 @@
 //! One connection of SSH: who is at its other end, and what he asks for. Called by russh with what comes over it.
 //!
 //! Keys alone let anybody in (RFC 4252 section 7), and a session's commands and prompt are all there is: no forwarding, no
-//! subsystem, no variable of an environment (RFC 4254).
+//! subsystem, no variable of an environment (RFC 4254). Whoever asks for such things again and again is sent away: each
+//! answer waits in memory where he does not take it.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use russh::keys::PublicKey;
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, Session};
-use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Error, Pty};
+use tokio::sync::{Semaphore, oneshot, watch};
 
-use super::command::Operator;
-use super::conversation::{Asked, Conversation};
+use super::conversation::{Asked, Wish, attend};
 use super::desk::{Desk, Place};
-use super::listener::Known;
+use super::standing::Standing;
 
 /// How many commands and prompts one connection has at once.
 pub(super) const CHANNELS: u32 = 4;
 /// The longest command, in octets.
 const LONGEST: usize = 16 << 10;
+/// The largest packet that is told to clients, in octets.
+pub(super) const PACKET: u32 = 32 << 10;
+/// How often somebody may ask for what there is not.
+const REFUSALS: u32 = 64;
 
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Visitor {
     pub(super) desk: Arc<Desk>,
     pub(super) from: SocketAddr,
+    /// Where he is answered.
+    pub(super) at: SocketAddr,
     pub(super) place: Place,
     /// Who he is, once he has shown it.
-    pub(super) known: watch::Sender<Option<Known>>,
+    pub(super) known: watch::Sender<Option<Standing>>,
     /// Closed where nothing new is to be begun.
     pub(super) channels: Arc<Semaphore>,
+    /// Says when the connection has ended.
+    pub(super) ended: watch::Receiver<bool>,
     /// Channels on which nothing runs yet.
     pub(super) open: HashMap<ChannelId, Open>,
+    pub(super) refused: u32,
 }
 
 /// A channel on which nothing runs yet.
 #[derive(Debug)]
 pub(super) struct Open {
-    channel: Channel<Msg>,
-    permit: OwnedSemaphorePermit,
+    wish: oneshot::Sender<Wish>,
     terminal: bool,
 }
 
 impl Visitor {
-    fn may_come_in(&self, key: &PublicKey) -> Option<Operator> {
+    fn may_come_in(&self, key: &PublicKey) -> Option<Standing> {
         self.desk.commands()?;
-        self.desk.snapshot.borrow().operator(key, self.from)
+        Standing::new(&self.desk, key, self.from, self.at)
     }
 
     /// Begins what was asked for, where it can be.
-    fn begin(&mut self, id: ChannelId, asked: Asked, session: &mut Session) -> Result<(), russh::Error> {
-        let who = (self.known.borrow().clone(), self.desk.commands());
-        let (Some(open), (Some((operator, _)), Some(commands))) = (self.open.remove(&id), who) else {
-            return session.channel_failure(id);
+    fn begin(&mut self, id: ChannelId, asked: Asked, session: &mut Session) -> Result<(), Error> {
+        let known = self.known.borrow().clone().filter(Standing::holds);
+        let (Some(open), (Some(standing), Some(commands))) =
+            (self.open.remove(&id), (known, self.desk.commands()))
+        else {
+            return self.refuse(id, session);
         };
-        session.channel_success(id)?;
-        let Open { channel, permit, terminal } = open;
-        let conversation = Conversation { operator, commands, terminal };
-        tokio::spawn(async move {
-            conversation.hold(channel, asked).await;
-            drop(permit);
-        });
-        Ok(())
+        let Open { wish, terminal } = open;
+        match wish.send(Wish { asked, standing, commands, terminal }) {
+            Ok(()) => session.channel_success(id),
+            Err(_) => self.refuse(id, session),
+        }
+    }
+
+    /// What is asked for is not there.
+    fn refuse(&mut self, id: ChannelId, session: &mut Session) -> Result<(), Error> {
+        self.count()?;
+        session.channel_failure(id)
+    }
+
+    /// Counts what is refused.
+    const fn count(&mut self) -> Result<(), Error> {
+        self.refused += 1;
+        if self.refused > REFUSALS { Err(Error::Disconnect) } else { Ok(()) }
     }
 }
 
-impl Handler for Visitor {
-    type Error = russh::Error;
+/// Refuses data in larger pieces than clients were told to send.
+const fn measured(data: &[u8]) -> Result<(), Error> {
+    if data.len() > PACKET as usize { Err(Error::Disconnect) } else { Ok(()) }
+}
 
-    fn auth_publickey_offered(
-        &mut self,
-        _: &str,
-        key: &PublicKey,
-    ) -> impl Future<Output = Result<Auth, Self::Error>> + Send {
-        let known = self.may_come_in(key).is_some();
-        async move { Ok(if known { Auth::Accept } else { Auth::reject() }) }
+impl Handler for Visitor {
+    type Error = Error;
+
+    async fn auth_publickey_offered(&mut self, _: &str, key: &PublicKey) -> Result<Auth, Error> {
+        Ok(if self.may_come_in(key).is_some() { Auth::Accept } else { Auth::reject() })
     }
 
-    async fn auth_publickey(&mut self, _: &str, key: &PublicKey) -> Result<Auth, Self::Error> {
-        let Some(operator) = self.may_come_in(key) else { return Ok(Auth::reject()) };
-        tracing::info!(target: "audit", who = %format_args!("ssh key {}", operator.name), from = %self.from,
-            "an operator came in over SSH");
+    async fn auth_publickey(&mut self, _: &str, key: &PublicKey) -> Result<Auth, Error> {
+        let Some(standing) = self.may_come_in(key) else { return Ok(Auth::reject()) };
+        let who = format!("ssh key {}", standing.operator().name);
+        tracing::info!(target: "audit", who, from = %self.from, "an operator came in over SSH");
         self.place.admit();
-        self.known.send_replace(Some((operator, key.clone())));
+        self.known.send_replace(Some(standing));
         Ok(Auth::Accept)
     }
 
@@ -94,53 +112,135 @@ impl Handler for Visitor {
         channel: Channel<Msg>,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Self::Error> {
-        match self.channels.clone().try_acquire_owned() {
-            Ok(permit) => {
-                self.open.insert(channel.id(), Open { channel, permit, terminal: false });
-                reply.accept().await;
-            }
-            Err(_) => reply.reject(ChannelOpenFailure::ResourceShortage).await,
-        }
+    ) -> Result<(), Error> {
+        let Ok(permit) = self.channels.clone().try_acquire_owned() else {
+            self.count()?;
+            reply.reject(ChannelOpenFailure::ResourceShortage).await;
+            return Ok(());
+        };
+        let (wish, wished) = oneshot::channel();
+        self.open.insert(channel.id(), Open { wish, terminal: false });
+        let attending = attend(channel, wished, self.ended.clone());
+        tokio::spawn(async move {
+            attending.await;
+            drop(permit);
+        });
+        reply.accept().await;
         Ok(())
     }
 
-    async fn channel_close(&mut self, id: ChannelId, _: &mut Session) -> Result<(), Self::Error> {
+    async fn channel_open_x11(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        _: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Error> {
+        self.count()
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: u32,
+        _: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Error> {
+        self.count()
+    }
+
+    async fn channel_open_forwarded_tcpip(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: u32,
+        _: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Error> {
+        self.count()
+    }
+
+    async fn channel_open_direct_streamlocal(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Error> {
+        self.count()
+    }
+
+    async fn channel_close(&mut self, id: ChannelId, _: &mut Session) -> Result<(), Error> {
         self.open.remove(&id);
         Ok(())
+    }
+
+    async fn data(&mut self, _: ChannelId, data: &[u8], _: &mut Session) -> Result<(), Error> {
+        measured(data)
+    }
+
+    async fn extended_data(
+        &mut self,
+        _: ChannelId,
+        _: u32,
+        data: &[u8],
+        _: &mut Session,
+    ) -> Result<(), Error> {
+        measured(data)
     }
 
     async fn pty_request(
         &mut self,
         id: ChannelId,
-        _term: &str,
+        term: &str,
         _columns: u32,
         _rows: u32,
         _width: u32,
         _height: u32,
         _modes: &[(Pty, u32)],
         session: &mut Session,
-    ) -> Result<(), Self::Error> {
+    ) -> Result<(), Error> {
+        measured(term.as_bytes())?;
         match self.open.get_mut(&id) {
-            Some(open) => {
+            Some(open) if !open.terminal => {
                 open.terminal = true;
                 session.channel_success(id)
             }
-            None => session.channel_failure(id),
+            _ => self.refuse(id, session),
         }
+    }
+
+    async fn x11_request(
+        &mut self,
+        id: ChannelId,
+        _single: bool,
+        _protocol: &str,
+        _cookie: &str,
+        _screen: u32,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        self.refuse(id, session)
     }
 
     async fn env_request(
         &mut self,
         id: ChannelId,
-        _name: &str,
-        _value: &str,
+        name: &str,
+        value: &str,
         session: &mut Session,
-    ) -> Result<(), Self::Error> {
-        session.channel_failure(id)
+    ) -> Result<(), Error> {
+        measured(name.as_bytes())?;
+        measured(value.as_bytes())?;
+        self.refuse(id, session)
     }
 
-    async fn shell_request(&mut self, id: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
+    async fn shell_request(&mut self, id: ChannelId, session: &mut Session) -> Result<(), Error> {
         self.begin(id, Asked::Prompt, session)
     }
 
@@ -149,9 +249,9 @@ impl Handler for Visitor {
         id: ChannelId,
         command: &[u8],
         session: &mut Session,
-    ) -> Result<(), Self::Error> {
+    ) -> Result<(), Error> {
         if command.len() > LONGEST {
-            return session.channel_failure(id);
+            return self.refuse(id, session);
         }
         self.begin(id, Asked::Command(command.to_vec()), session)
     }
@@ -161,7 +261,27 @@ impl Handler for Visitor {
         id: ChannelId,
         _name: &str,
         session: &mut Session,
-    ) -> Result<(), Self::Error> {
-        session.channel_failure(id)
+    ) -> Result<(), Error> {
+        self.refuse(id, session)
+    }
+
+    async fn agent_request(&mut self, _: ChannelId, _: &mut Session) -> Result<bool, Error> {
+        self.count().map(|()| false)
+    }
+
+    async fn tcpip_forward(&mut self, _: &str, _: &mut u32, _: &mut Session) -> Result<bool, Error> {
+        self.count().map(|()| false)
+    }
+
+    async fn cancel_tcpip_forward(&mut self, _: &str, _: u32, _: &mut Session) -> Result<bool, Error> {
+        self.count().map(|()| false)
+    }
+
+    async fn streamlocal_forward(&mut self, _: &str, _: &mut Session) -> Result<bool, Error> {
+        self.count().map(|()| false)
+    }
+
+    async fn cancel_streamlocal_forward(&mut self, _: &str, _: &mut Session) -> Result<bool, Error> {
+        self.count().map(|()| false)
     }
 }

@@ -109,7 +109,7 @@ case_ssh() {
     vm_power_cut
     vm_start again
     SSH_KNOWN=yes
-    vm_until "an operator comes in again" "$START" over_ssh alice status
+    vm_until "an operator comes in again" "$START" over_ssh alice config
     printf '  ok  after a power cut it is the same router to its clients\n'
     shows 'a document comes along with a command' 'removed /ssh' over_ssh alice patch - <<<'{"ssh": null}'
     SSH_KNOWN=

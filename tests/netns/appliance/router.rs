@@ -209,13 +209,15 @@ impl Router {
         child.wait().unwrap();
     }
 
-    /// Tells the service to end, and waits until it did.
+    /// Tells the service to end, and waits until it did: in order, with nobody left who would ask it something.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         let mut child = self.child.take().unwrap();
         kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
         let begin = Instant::now();
         loop {
             if let Some(status) = child.try_wait().unwrap() {
+                let log = self.log();
+                assert!(!log.contains("is still busy") && !log.contains("still in use"), "{log}");
                 return status;
             }
             assert!(begin.elapsed() < PATIENCE, "it does not end:\n{}", self.log());

@@ -3,6 +3,7 @@
 mod client;
 mod come_in;
 mod commands;
+mod hostile;
 mod prompt;
 mod revoked;
 mod update;

@@ -61,7 +61,7 @@ fn only_keys_of_the_configuration_come_in() {
         (status["operators"] == 0 && status["refused"].as_u64() >= Some(5)).then_some(())
     });
     let log = house.router.log();
-    assert!(log.contains("an operator came in over SSH who=ssh key alice from=192.168.0.10:"), "{log}");
+    assert!(log.contains("an operator came in over SSH who=\"ssh key alice\" from=192.168.0.10:"), "{log}");
 }
 
 #[test]
