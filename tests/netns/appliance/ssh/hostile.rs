@@ -165,15 +165,20 @@ fn what_a_key_shows_is_bounded_where_nobody_looks() {
     let before = memory(&house.router, "VmRSS");
     at_management(&house.lab, async || {
         let handle = alice(&desk, 64 << 10).await;
-        let channel = handle.channel_open_session().await.unwrap();
+        let mut channel = handle.channel_open_session().await.unwrap();
         channel.request_pty(true, "xterm", 80, 24, 0, 0, &[]).await.unwrap();
         channel.request_shell(true).await.unwrap();
         let keys = [line(b'x'), line(b'y'), arrows].concat();
         for piece in keys.chunks(30_000) {
             channel.data_bytes(piece.to_vec()).await.unwrap();
         }
-        // Nothing of it is taken for a while.
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        // A megabyte of what it shows is taken, and the rest is not.
+        let mut shown = 0;
+        while shown < 1 << 20 {
+            if let ChannelMsg::Data { data } = channel.wait().await.unwrap() {
+                shown += data.len();
+            }
+        }
     });
     let grown = memory(&house.router, "VmHWM").saturating_sub(before);
     assert!(grown < 24 << 10, "it took {grown} KiB");
