@@ -132,13 +132,6 @@ fn kind(answer: &Answer) -> (u16, &str) {
     (answer.status, answer.body["type"].as_str().unwrap().trim_start_matches("urn:vrouter:problem:"))
 }
 
-/// The most memory that the service ever had, in KiB.
-fn peak(router: &Router) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", router.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
-}
-
 #[test]
 fn an_update_streams_to_the_slot_that_does_not_run() {
     let (lab, machine) = (grounds(), Machine::new());
@@ -149,10 +142,10 @@ fn an_update_streams_to_the_slot_that_does_not_run() {
         (&json!("0.1.0"), &json!("a"), &json!(null))
     );
     let (root, uki) = (vec![7; 48 << 20], vec![8; 9 << 20]);
-    let memory = peak(&router);
+    let memory = router.memory("VmHWM");
     let answer = send(&router, &update("0.2.0", &root, &uki, 1));
     assert_eq!((answer.status, &answer.body["slot"]), (200, &json!("b")), "{answer:#?}");
-    let grown = peak(&router) - memory;
+    let grown = router.memory("VmHWM") - memory;
     assert!(grown < 16 << 10, "57 MiB went through, and took {grown} KiB");
     assert!(fs::read(machine.path("dev/vda3")).unwrap().starts_with(&root));
     assert_eq!(fs::read(machine.path("efi/EFI/Linux/vrouter_0.2.0+3.efi")).unwrap(), uki);

@@ -135,6 +135,13 @@ impl Router {
         self.child.as_ref().unwrap().id()
     }
 
+    /// A number of its memory, in KiB (proc(5)): `VmRSS` is what it has, `VmHWM` the most it ever had.
+    pub(crate) fn memory(&self, field: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// Where its socket is.
     pub(crate) fn socket(&self) -> String {
         self.path("api.sock").display().to_string()

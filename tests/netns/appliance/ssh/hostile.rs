@@ -55,13 +55,6 @@ fn commands(router: &Router) -> usize {
     router.log().matches("a command came over SSH").count()
 }
 
-/// A number of the service's memory, in KiB.
-fn memory(router: &Router, field: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", router.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
-    line.trim_start_matches(':').split_whitespace().next().unwrap().parse().unwrap()
-}
-
 /// What the server ends a connection with, or that it does not.
 async fn ends(handle: &Handle<Believer>) -> bool {
     let begin = Instant::now();
@@ -162,7 +155,7 @@ fn what_a_key_shows_is_bounded_where_nobody_looks() {
     let (house, desk) = house();
     let line = |letter: u8| [vec![letter; 4000], b"\r".to_vec()].concat();
     let arrows: Vec<u8> = b"\x1b[A\x1b[B".repeat(5000);
-    let before = memory(&house.router, "VmRSS");
+    let before = house.router.memory("VmRSS");
     at_management(&house.lab, async || {
         let handle = alice(&desk, 64 << 10).await;
         let mut channel = handle.channel_open_session().await.unwrap();
@@ -180,7 +173,7 @@ fn what_a_key_shows_is_bounded_where_nobody_looks() {
             }
         }
     });
-    let grown = memory(&house.router, "VmHWM").saturating_sub(before);
+    let grown = house.router.memory("VmHWM").saturating_sub(before);
     assert!(grown < 24 << 10, "it took {grown} KiB");
     until("he is gone", || (operators(&house.router) == Some(0)).then_some(()));
 }

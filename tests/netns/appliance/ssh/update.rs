@@ -1,6 +1,5 @@
 //! An update of the firmware that comes over SSH: it streams as any other does, and one that is cut off leaves nothing.
 
-use std::fs;
 use std::io::Write as _;
 
 use super::client::{Desk, said};
@@ -16,12 +15,7 @@ fn an_update_comes_over_ssh() {
     wanted["ssh"] = desk.ssh();
     router.configure(&wanted);
     let file = update("0.2.0", &vec![7; 48 << 20], &vec![8; 9 << 20], 1);
-    let memory = || {
-        let status = fs::read_to_string(format!("/proc/{}/status", router.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.split_whitespace().next().unwrap().parse::<u64>().unwrap()
-    };
-    let before = memory();
+    let before = router.memory("VmHWM");
     // Its sender goes in the middle.
     let mut client = desk.start(&lab, ("admin", "alice"), &[], &["system", "update", "-"]);
     let mut stdin = client.stdin.take().unwrap();
@@ -36,6 +30,6 @@ fn an_update_comes_over_ssh() {
     assert_eq!(told.code, Some(1), "{told:#?}");
     let told = said(desk.start(&lab, ("admin", "alice"), &[], &["system", "update", "-"]), &file);
     assert!(told.code == Some(0) && told.out.starts_with("0.2.0 is in slot b"), "{told:#?}");
-    let grown = memory() - before;
+    let grown = router.memory("VmHWM") - before;
     assert!(grown < 16 << 10, "three uploads went through, and took {grown} KiB");
 }
