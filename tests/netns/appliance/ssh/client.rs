@@ -134,6 +134,11 @@ pub(super) fn lab_and_router() -> (Lab, Router, Desk) {
     (lab, router, desk)
 }
 
+/// How many operators are connected, as the router tells it.
+pub(super) fn operators(router: &Router) -> Option<u64> {
+    router.get("/v1/status").body["services"]["ssh"]["operators"].as_u64()
+}
+
 /// Whether a station reaches the router's port at an address.
 pub(super) fn reaches(lab: &Lab, station: &str, address: &str) -> bool {
     lab.run_all(station, &["nc", "-z", "-w", "2", address, "22"]).success

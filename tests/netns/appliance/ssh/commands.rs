@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use serde_json::{Value, json};
 
-use super::client::{house, said};
+use super::client::{house, operators, said};
 use crate::appliance::house::document;
 use crate::lab::until;
 
@@ -127,10 +127,7 @@ fn a_document_whose_sender_goes_is_not_applied() {
         client.kill().unwrap();
         client.wait().unwrap();
         drop(stdin);
-        until("he is gone", || {
-            let told = house.router.get("/v1/status").body["services"]["ssh"]["operators"].as_u64();
-            (told == Some(0)).then_some(())
-        });
+        until("he is gone", || (operators(&house.router) == Some(0)).then_some(()));
     }
     assert_eq!(house.router.document(), before);
     // The same with its end is.

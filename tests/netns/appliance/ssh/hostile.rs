@@ -10,7 +10,7 @@ use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Channel, ChannelMsg};
 use tokio::net::TcpStream;
 
-use super::client::{Desk, ROUTER, house, lab_and_router};
+use super::client::{Desk, ROUTER, house, lab_and_router, operators};
 use crate::appliance::router::Router;
 use crate::lab::{Lab, until};
 
@@ -44,10 +44,6 @@ fn at_management<T: Send>(lab: &Lab, work: impl AsyncFnOnce() -> T + Send) -> T 
         let runtime = runtime.enable_all().build().unwrap();
         runtime.block_on(work())
     })
-}
-
-fn operators(router: &Router) -> Option<u64> {
-    router.get("/v1/status").body["services"]["ssh"]["operators"].as_u64()
 }
 
 /// How many commands came over SSH.

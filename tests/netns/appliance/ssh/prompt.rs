@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::process::{Child, ChildStdin};
 
-use super::client::{house, said};
+use super::client::{house, operators, said};
 use crate::lab::until;
 
 /// Somebody at a terminal: what was shown so far is read as it comes.
@@ -75,10 +75,7 @@ fn lines_without_a_terminal_are_commands_too() {
     // One line whose end is that of everything, which comes once the prompt has waited for it.
     let mut client = desk.start(&house.lab, ("admin", "bob"), &["-T"], &[]);
     let mut stdin = client.stdin.take().unwrap();
-    until("he is there", || {
-        let told = house.router.get("/v1/status").body["services"]["ssh"]["operators"].as_u64();
-        (told == Some(1)).then_some(())
-    });
+    until("he is there", || (operators(&house.router) == Some(1)).then_some(()));
     stdin.write_all(b"system show").unwrap();
     drop(stdin);
     let told = client.wait_with_output().unwrap();
@@ -101,10 +98,7 @@ fn who_goes_away_leaves_nothing_running() {
         assert!(sockets() > before, "what runs has its own");
         house.lab.run_all("admin", &["pkill", "-KILL", "-P", &terminal.client.id().to_string()]);
         terminal.client.wait().unwrap();
-        until("he is gone", || {
-            let told = house.router.get("/v1/status").body["services"]["ssh"]["operators"].as_u64();
-            (told == Some(0)).then_some(())
-        });
+        until("he is gone", || (operators(&house.router) == Some(0)).then_some(()));
         until("and so is what ran", || (sockets() <= before).then_some(()));
     }
 }
